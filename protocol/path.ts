@@ -1,0 +1,120 @@
+/**
+ * Paths and keys: parsing, limits, containment and Firebase's key order. Pure.
+ * A path is the list of keys from the root; the root is the empty list.
+ */
+import { RequestError } from './errors.ts'
+
+export type Path = readonly string[]
+
+export const ROOT: Path = []
+
+/** Limits of Firebase's data model. Bytes are UTF-8. */
+export const PATH_DEPTH_MAX = 32
+export const KEY_BYTES_MAX = 768
+
+const FORBIDDEN = /[.$#[\]/\u0000-\u001f\u007f]/
+
+/**
+ * Parses `a/b/c`; one leading and one trailing slash are tolerated, the empty text is the root.
+ * @throws {RequestError} `invalid_path` for empty keys, forbidden characters, too long or too deep paths.
+ */
+export function parsePath(text: string): Path {
+  let start = 0
+  let end = text.length
+  if (text.charCodeAt(0) === 47) start = 1
+  if (end > start && text.charCodeAt(end - 1) === 47) end -= 1
+  if (start >= end) return ROOT
+  const keys = (start === 0 && end === text.length ? text : text.slice(start, end)).split('/')
+  if (keys.length > PATH_DEPTH_MAX) {
+    throw new RequestError(
+      'invalidPath',
+      `path \`${clip(text)}\` has ${keys.length} keys; paths may have at most ${PATH_DEPTH_MAX}`,
+    )
+  }
+  for (const key of keys) {
+    const problem = keyProblem(key)
+    if (problem !== null) throw new RequestError('invalidPath', `path \`${clip(text)}\`: ${problem}`)
+  }
+  return keys
+}
+
+/** What is wrong with a key, as one line, or null when it is fine. */
+export function keyProblem(key: string): string | null {
+  if (key.length === 0) return 'a key is empty; keys have at least one character'
+  if (FORBIDDEN.test(key)) {
+    return `key \`${clip(key)}\` contains a forbidden character; keys may not contain . # $ [ ] / or control characters`
+  }
+  // A UTF-16 unit is at most 3 bytes of UTF-8, so short keys need no count.
+  if (key.length > KEY_BYTES_MAX / 3 && utf8Length(key) > KEY_BYTES_MAX) {
+    return `key \`${clip(key)}\` is ${utf8Length(key)} bytes long; keys may have at most ${KEY_BYTES_MAX}`
+  }
+  // Refused so that no plain object anywhere, in a server or in an app, can have its prototype swapped.
+  if (key === '__proto__') return 'key `__proto__` is reserved'
+  return null
+}
+
+export function formatPath(path: Path): string {
+  return `/${path.join('/')}`
+}
+
+export function isAtOrAbove(ancestor: Path, path: Path): boolean {
+  if (ancestor.length > path.length) return false
+  for (let i = 0; i < ancestor.length; i++) if (ancestor[i] !== path[i]) return false
+  return true
+}
+
+export function samePath(a: Path, b: Path): boolean {
+  return a.length === b.length && isAtOrAbove(a, b)
+}
+
+const INTEGER_KEY = /^-?0*\d{1,10}$/
+
+/** The integer a key stands for in key order, or null when it orders as a string. */
+export function integerKey(key: string): number | null {
+  const first = key.charCodeAt(0)
+  if ((first < 48 || first > 57) && first !== 45) return null
+  if (!INTEGER_KEY.test(key)) return null
+  const number = Number(key)
+  return number >= -2147483648 && number <= 2147483647 ? number : null
+}
+
+/**
+ * Firebase's key order: integers in the 32-bit range first, by number, then by length; all other keys
+ * by UTF-16 code units. `-1 < 0 < -0 < 1 < 01 < 9 < 10 < 1a < 2147483648 < A < a < é`.
+ */
+export function compareKeys(a: string, b: string): number {
+  if (a === b) return 0
+  const x = integerKey(a)
+  const y = integerKey(b)
+  if (x !== null && y !== null) {
+    if (x !== y) return x < y ? -1 : 1
+    if (a.length !== b.length) return a.length < b.length ? -1 : 1
+    return a < b ? -1 : 1
+  }
+  if (x !== null) return -1
+  if (y !== null) return 1
+  return a < b ? -1 : 1
+}
+
+/** UTF-8 length without encoding. */
+export function utf8Length(text: string): number {
+  let bytes = text.length
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i)
+    if (unit < 0x80) continue
+    if (unit < 0x800) bytes += 1
+    else if (unit >= 0xd800 && unit <= 0xdbff && i + 1 < text.length) {
+      const next = text.charCodeAt(i + 1)
+      if (next >= 0xdc00 && next <= 0xdfff) {
+        bytes += 2
+        i += 1
+      } else bytes += 2
+    } else bytes += 2
+  }
+  return bytes
+}
+
+/** Offending input is quoted in messages, but never at a length a client chooses. */
+export function clip(text: string, lengthMax = 64): string {
+  return text.length <= lengthMax ? text : `${text.slice(0, lengthMax)}…`
+}
