@@ -1,0 +1,302 @@
+/**
+ * Messages to bytes and back. Decoding checks the shape of all it reads: types, counts, paths. Values are
+ * checked by `parseValue` where they are used, since their depth limit depends on the path.
+ */
+import { RequestError } from './errors.ts'
+import { Decoder, type Encoder, MsgpackError } from './msgpack.ts'
+import { clip, type Path, parsePath } from './path.ts'
+import { encodeQuery, parseQuery, type Query } from './query.ts'
+import { type Limits, type Step, type ToClient, ToClientType } from './to-client.ts'
+import { type ToServer, ToServerType, type UpdateEntries } from './to-server.ts'
+import type { Value } from './value.ts'
+
+/** A frame that is no message at all: the connection cannot go on. */
+export class FrameError extends Error {}
+
+/** A message with a readable id that is wrong otherwise: only that request fails. */
+export interface Rejected {
+  type: 'rejected'
+  id: number
+  error: RequestError
+}
+
+/**
+ * Decodes a client's frame, all its messages in order.
+ * @throws {FrameError} when the bytes are not msgpack arrays that begin with a type and an id.
+ */
+export function decodeToServer(frame: Uint8Array): (ToServer | Rejected)[] {
+  const decoder = new Decoder(frame)
+  const messages: (ToServer | Rejected)[] = []
+  if (decoder.isAtEnd) throw new FrameError('the frame is empty')
+  while (!decoder.isAtEnd) {
+    let raw: unknown
+    try {
+      raw = decoder.value()
+    } catch (error) {
+      if (error instanceof MsgpackError) throw new FrameError(error.message)
+      throw error
+    }
+    messages.push(toServer(raw))
+  }
+  return messages
+}
+
+function toServer(raw: unknown): ToServer | Rejected {
+  if (!Array.isArray(raw)) throw new FrameError('a message is not an array')
+  const [type, id] = raw as unknown[]
+  if (typeof id !== 'number' || !Number.isSafeInteger(id) || id < 1) {
+    throw new FrameError(`message id \`${clip(String(id))}\` is not a positive integer`)
+  }
+  try {
+    return shape(type, id, raw)
+  } catch (error) {
+    if (error instanceof RequestError) return { type: 'rejected', id, error }
+    throw error
+  }
+}
+
+function shape(type: unknown, id: number, raw: unknown[]): ToServer {
+  switch (type) {
+    case ToServerType.auth:
+      fields(raw, 3, 'auth')
+      return { type: 'auth', id, token: text(raw[2], 'token') }
+    case ToServerType.unauth:
+      fields(raw, 2, 'unauth')
+      return { type: 'unauth', id }
+    case ToServerType.listen:
+      fields(raw, 4, 'listen')
+      return { type: 'listen', id, path: path(raw[2]), query: parseQuery(raw[3]) }
+    case ToServerType.unlisten:
+      fields(raw, 4, 'unlisten')
+      return { type: 'unlisten', id, path: path(raw[2]), query: parseQuery(raw[3]) }
+    case ToServerType.get:
+      fields(raw, 4, 'get')
+      return { type: 'get', id, path: path(raw[2]), query: parseQuery(raw[3]) }
+    case ToServerType.set:
+      fields(raw, 4, 'set')
+      return { type: 'set', id, path: path(raw[2]), value: raw[3] }
+    case ToServerType.update:
+      fields(raw, 4, 'update')
+      return { type: 'update', id, path: path(raw[2]), entries: entries(raw[3]) }
+    case ToServerType.remove:
+      fields(raw, 3, 'remove')
+      return { type: 'remove', id, path: path(raw[2]) }
+    case ToServerType.push:
+      fields(raw, 4, 'push')
+      return { type: 'push', id, path: path(raw[2]), value: raw[3] }
+    case ToServerType.compareAndSet:
+      fields(raw, 5, 'compareAndSet')
+      return { type: 'compareAndSet', id, path: path(raw[2]), revision: revision(raw[3]), value: raw[4] }
+    case ToServerType.onDisconnectSet:
+      fields(raw, 4, 'onDisconnectSet')
+      return { type: 'onDisconnectSet', id, path: path(raw[2]), value: raw[3] }
+    case ToServerType.onDisconnectUpdate:
+      fields(raw, 4, 'onDisconnectUpdate')
+      return { type: 'onDisconnectUpdate', id, path: path(raw[2]), entries: entries(raw[3]) }
+    case ToServerType.onDisconnectCancel:
+      fields(raw, 3, 'onDisconnectCancel')
+      return { type: 'onDisconnectCancel', id, path: path(raw[2]) }
+    case ToServerType.ping:
+      fields(raw, 2, 'ping')
+      return { type: 'ping', id }
+    default:
+      throw new RequestError('invalidMessage', `message type \`${clip(String(type))}\` is unknown`)
+  }
+}
+
+function fields(raw: unknown[], count: number, name: string): void {
+  if (raw.length !== count) {
+    throw new RequestError('invalidMessage', `${name} has ${raw.length} fields; it takes ${count}`)
+  }
+}
+
+function text(raw: unknown, name: string): string {
+  if (typeof raw !== 'string') throw new RequestError('invalidMessage', `${name} is not a string`)
+  return raw
+}
+
+function path(raw: unknown): Path {
+  return parsePath(text(raw, 'path'))
+}
+
+function revision(raw: unknown): number {
+  if (typeof raw !== 'number' || !Number.isSafeInteger(raw) || raw < 0) {
+    throw new RequestError('invalidMessage', `revision \`${clip(String(raw))}\` is not a whole number`)
+  }
+  return raw
+}
+
+function entries(raw: unknown): UpdateEntries {
+  if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) {
+    throw new RequestError('invalidMessage', 'the children of an update are not a map of path to value')
+  }
+  return Object.entries(raw).map(([key, value]) => [parsePath(key), value] as const)
+}
+
+/** @param message Values and paths are sent as they are; the server checks them. */
+export function encodeToServer(encoder: Encoder, message: ToServer): void {
+  switch (message.type) {
+    case 'auth':
+      head(encoder, 3, message)
+      return encoder.string(message.token)
+    case 'unauth':
+    case 'ping':
+      return head(encoder, 2, message)
+    case 'listen':
+    case 'unlisten':
+    case 'get':
+      head(encoder, 4, message)
+      encoder.string(message.path.join('/'))
+      return encoder.value(wireQuery(message.query))
+    case 'set':
+    case 'push':
+    case 'onDisconnectSet':
+      head(encoder, 4, message)
+      encoder.string(message.path.join('/'))
+      return encoder.value(message.value)
+    case 'update':
+    case 'onDisconnectUpdate':
+      head(encoder, 4, message)
+      encoder.string(message.path.join('/'))
+      encoder.map(message.entries.length)
+      for (const [child, value] of message.entries) {
+        encoder.string(child.join('/'))
+        encoder.value(value)
+      }
+      return
+    case 'remove':
+    case 'onDisconnectCancel':
+      head(encoder, 3, message)
+      return encoder.string(message.path.join('/'))
+    case 'compareAndSet':
+      head(encoder, 5, message)
+      encoder.string(message.path.join('/'))
+      encoder.number(message.revision)
+      return encoder.value(message.value)
+  }
+}
+
+function head(encoder: Encoder, count: number, message: ToServer): void {
+  encoder.array(count)
+  encoder.number(ToServerType[message.type])
+  encoder.number(message.id)
+}
+
+function wireQuery(query: Query | null): unknown {
+  return query === null ? null : encodeQuery(query)
+}
+
+export function encodeToClient(encoder: Encoder, message: ToClient): void {
+  switch (message.type) {
+    case 'hello':
+      return items(encoder, message, [
+        message.version,
+        message.serverTimeMs,
+        message.sessionId,
+        message.epoch,
+        message.revision,
+        message.pingIntervalMs,
+        message.limits,
+      ])
+    case 'ack':
+      encoder.array(2 + message.ids.length)
+      encoder.number(ToClientType.ack)
+      encoder.number(message.revision)
+      for (const id of message.ids) encoder.number(id)
+      return
+    case 'error':
+      return items(encoder, message, [
+        message.id,
+        message.code,
+        message.name,
+        message.message,
+        message.retryAfterMs,
+      ])
+    case 'snapshot':
+      return items(encoder, message, [message.id, message.queryId, message.revision, message.value])
+    case 'value':
+      return items(encoder, message, [message.id, message.revision, message.value])
+    case 'patch':
+      return items(encoder, message, [message.queryId, message.revision, message.steps])
+    case 'cancel':
+      return items(encoder, message, [message.queryId, message.code, message.name, message.message])
+    case 'resync':
+      return items(encoder, message, [message.queryId, message.revision, message.value])
+    case 'pong':
+      return items(encoder, message, [message.id, message.serverTimeMs])
+    case 'pushed':
+      return items(encoder, message, [message.id, message.revision, message.key])
+    case 'authRevoked':
+      return items(encoder, message, [message.code, message.name, message.message])
+    case 'goingAway':
+      return items(encoder, message, [message.reason, message.delayMs])
+  }
+}
+
+function items(encoder: Encoder, message: ToClient, rest: readonly unknown[]): void {
+  encoder.array(1 + rest.length)
+  encoder.number(ToClientType[message.type])
+  for (const item of rest) encoder.value(item)
+}
+
+/**
+ * Decodes a server's frame. The server is trusted to send the shapes of `ToClient`; messages of a type this
+ * client does not know are skipped, so that a server may learn new ones.
+ * @throws {FrameError}
+ */
+export function decodeToClient(frame: Uint8Array): ToClient[] {
+  const decoder = new Decoder(frame)
+  const messages: ToClient[] = []
+  try {
+    while (!decoder.isAtEnd) {
+      const raw = decoder.value()
+      if (!Array.isArray(raw)) throw new FrameError('a message is not an array')
+      const message = toClient(raw)
+      if (message !== null) messages.push(message)
+    }
+  } catch (error) {
+    throw error instanceof MsgpackError ? new FrameError(error.message) : error
+  }
+  return messages
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: the one place where wire items become typed fields.
+function toClient(m: any[]): ToClient | null {
+  switch (m[0]) {
+    case ToClientType.hello:
+      return {
+        type: 'hello',
+        version: m[1],
+        serverTimeMs: m[2],
+        sessionId: m[3],
+        epoch: m[4],
+        revision: m[5],
+        pingIntervalMs: m[6],
+        limits: m[7] as Limits,
+      }
+    case ToClientType.ack:
+      return { type: 'ack', revision: m[1], ids: m.slice(2) as number[] }
+    case ToClientType.error:
+      return { type: 'error', id: m[1], code: m[2], name: m[3], message: m[4], retryAfterMs: m[5] }
+    case ToClientType.snapshot:
+      return { type: 'snapshot', id: m[1], queryId: m[2], revision: m[3], value: m[4] as Value }
+    case ToClientType.value:
+      return { type: 'value', id: m[1], revision: m[2], value: m[3] as Value }
+    case ToClientType.patch:
+      return { type: 'patch', queryId: m[1], revision: m[2], steps: m[3] as Step[] }
+    case ToClientType.cancel:
+      return { type: 'cancel', queryId: m[1], code: m[2], name: m[3], message: m[4] }
+    case ToClientType.resync:
+      return { type: 'resync', queryId: m[1], revision: m[2], value: m[3] as Value }
+    case ToClientType.pong:
+      return { type: 'pong', id: m[1], serverTimeMs: m[2] }
+    case ToClientType.pushed:
+      return { type: 'pushed', id: m[1], revision: m[2], key: m[3] }
+    case ToClientType.authRevoked:
+      return { type: 'authRevoked', code: m[1], name: m[2], message: m[3] }
+    case ToClientType.goingAway:
+      return { type: 'goingAway', reason: m[1], delayMs: m[2] }
+    default:
+      return null
+  }
+}

@@ -1,0 +1,379 @@
+/**
+ * The subset of msgpack that the wire needs: nil, booleans, numbers, strings, arrays, maps with string keys.
+ * Binary, extension types and anything truncated, oversized or nested too deep is refused.
+ *
+ * Own code, because both general decoders fall short here: they turn extension types and `__proto__` keys into
+ * something else instead of refusing them, and either alone is larger than the browser client's codec may be.
+ */
+
+/** Arrays and maps within each other: the data model's 32 keys plus the message's own levels. */
+const NESTING_MAX = 40
+
+export class MsgpackError extends Error {}
+
+const hasNodeBuffer = typeof globalThis.Buffer === 'function'
+const textEncoder = new TextEncoder()
+const textDecoder = new TextDecoder('utf-8', { fatal: true })
+
+type Utf8Slice = (this: Uint8Array, start: number, end: number) => string
+const utf8Slice: Utf8Slice | null = hasNodeBuffer
+  ? (globalThis.Buffer.prototype as unknown as { utf8Slice: Utf8Slice }).utf8Slice
+  : null
+
+/** Appends msgpack to a growing buffer. Reused: `take` hands out a copy, `view` the live bytes. */
+export class Encoder {
+  bytes: Uint8Array
+  #view: DataView
+  length = 0
+
+  constructor(capacity = 8192) {
+    this.bytes = new Uint8Array(capacity)
+    this.#view = new DataView(this.bytes.buffer)
+  }
+
+  reset(): void {
+    this.length = 0
+    // One huge message must not pin its buffer for the life of the process.
+    if (this.bytes.length > 4 * 1024 * 1024) {
+      this.bytes = new Uint8Array(8192)
+      this.#view = new DataView(this.bytes.buffer)
+    }
+  }
+
+  take(): Uint8Array {
+    return this.bytes.slice(0, this.length)
+  }
+
+  view(): Uint8Array {
+    return this.bytes.subarray(0, this.length)
+  }
+
+  #reserve(count: number): void {
+    const needed = this.length + count
+    if (needed <= this.bytes.length) return
+    const bytes = new Uint8Array(Math.max(needed, this.bytes.length * 2))
+    bytes.set(this.bytes.subarray(0, this.length))
+    this.bytes = bytes
+    this.#view = new DataView(bytes.buffer)
+  }
+
+  raw(bytes: Uint8Array): void {
+    this.#reserve(bytes.length)
+    this.bytes.set(bytes, this.length)
+    this.length += bytes.length
+  }
+
+  array(count: number): void {
+    this.#header(count, 0x90, 15, 0xdc)
+  }
+
+  map(count: number): void {
+    this.#header(count, 0x80, 15, 0xde)
+  }
+
+  #header(count: number, fix: number, fixMax: number, wide: number): void {
+    this.#reserve(5)
+    if (count <= fixMax) this.bytes[this.length++] = fix | count
+    else if (count <= 0xffff) {
+      this.bytes[this.length++] = wide
+      this.#view.setUint16(this.length, count)
+      this.length += 2
+    } else {
+      this.bytes[this.length++] = wide + 1
+      this.#view.setUint32(this.length, count)
+      this.length += 4
+    }
+  }
+
+  nil(): void {
+    this.#reserve(1)
+    this.bytes[this.length++] = 0xc0
+  }
+
+  boolean(value: boolean): void {
+    this.#reserve(1)
+    this.bytes[this.length++] = value ? 0xc3 : 0xc2
+  }
+
+  number(value: number): void {
+    this.#reserve(9)
+    if (value >>> 0 === value && !Object.is(value, -0)) {
+      if (value < 0x80) this.bytes[this.length++] = value
+      else if (value <= 0xff) {
+        this.bytes[this.length++] = 0xcc
+        this.bytes[this.length++] = value
+      } else if (value <= 0xffff) {
+        this.bytes[this.length++] = 0xcd
+        this.#view.setUint16(this.length, value)
+        this.length += 2
+      } else {
+        this.bytes[this.length++] = 0xce
+        this.#view.setUint32(this.length, value)
+        this.length += 4
+      }
+    } else if ((value | 0) === value && value < 0) {
+      if (value >= -32) this.bytes[this.length++] = value & 0xff
+      else if (value >= -128) {
+        this.bytes[this.length++] = 0xd0
+        this.bytes[this.length++] = value & 0xff
+      } else if (value >= -32768) {
+        this.bytes[this.length++] = 0xd1
+        this.#view.setInt16(this.length, value)
+        this.length += 2
+      } else {
+        this.bytes[this.length++] = 0xd2
+        this.#view.setInt32(this.length, value)
+        this.length += 4
+      }
+    } else {
+      this.bytes[this.length++] = 0xcb
+      this.#view.setFloat64(this.length, value)
+      this.length += 8
+    }
+  }
+
+  string(value: string): void {
+    const units = value.length
+    if (units < 64) {
+      // Most keys and paths are short ASCII; a loop beats any call out of JavaScript.
+      this.#reserve(units * 3 + 5)
+      const bytes = this.bytes
+      const start = this.length + (units < 32 ? 1 : 2)
+      let i = 0
+      for (; i < units; i++) {
+        const unit = value.charCodeAt(i)
+        if (unit >= 0x80) break
+        bytes[start + i] = unit
+      }
+      if (i === units) {
+        if (units < 32) bytes[this.length] = 0xa0 | units
+        else {
+          bytes[this.length] = 0xd9
+          bytes[this.length + 1] = units
+        }
+        this.length = start + units
+        return
+      }
+    }
+    this.#reserve(units * 3 + 5)
+    // Written behind the largest header it may need, then moved up against the real one.
+    const written = textEncoder.encodeInto(value, this.bytes.subarray(this.length + 5)).written
+    const from = this.length + 5
+    if (written < 32) this.bytes[this.length++] = 0xa0 | written
+    else if (written <= 0xff) {
+      this.bytes[this.length++] = 0xd9
+      this.bytes[this.length++] = written
+    } else if (written <= 0xffff) {
+      this.bytes[this.length++] = 0xda
+      this.#view.setUint16(this.length, written)
+      this.length += 2
+    } else {
+      this.bytes[this.length++] = 0xdb
+      this.#view.setUint32(this.length, written)
+      this.length += 4
+    }
+    this.bytes.copyWithin(this.length, from, from + written)
+    this.length += written
+  }
+
+  /** Any JSON value. */
+  value(value: unknown): void {
+    switch (typeof value) {
+      case 'string':
+        return this.string(value)
+      case 'number':
+        return this.number(value)
+      case 'boolean':
+        return this.boolean(value)
+      case 'object': {
+        if (value === null) return this.nil()
+        if (Array.isArray(value)) {
+          this.array(value.length)
+          for (const item of value) this.value(item)
+          return
+        }
+        const keys = Object.keys(value)
+        this.map(keys.length)
+        for (const key of keys) {
+          this.string(key)
+          this.value((value as Record<string, unknown>)[key])
+        }
+        return
+      }
+      default:
+        throw new MsgpackError(`cannot encode a ${typeof value}`)
+    }
+  }
+}
+
+/** Reads msgpack values one after another. The bytes are only read during the call; strings are copied. */
+export class Decoder {
+  #bytes: Uint8Array
+  #view: DataView
+  position = 0
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  }
+
+  get isAtEnd(): boolean {
+    return this.position >= this.#bytes.length
+  }
+
+  /** @throws {MsgpackError} */
+  array(): number {
+    const type = this.#byte()
+    if (type >= 0x90 && type <= 0x9f) return type & 0x0f
+    if (type === 0xdc) return this.#uint(2)
+    if (type === 0xdd) return this.#uint(4)
+    throw new MsgpackError(`byte ${this.position - 1}: expected an array, found 0x${type.toString(16)}`)
+  }
+
+  /** @throws {MsgpackError} */
+  value(depth = 0): unknown {
+    const type = this.#byte()
+    if (type < 0x80) return type
+    if (type >= 0xe0) return type - 0x100
+    if (type < 0x90) return this.#map(type & 0x0f, depth)
+    if (type < 0xa0) return this.#array(type & 0x0f, depth)
+    if (type < 0xc0) return this.#string(type & 0x1f)
+    switch (type) {
+      case 0xc0:
+        return null
+      case 0xc2:
+        return false
+      case 0xc3:
+        return true
+      case 0xca: {
+        const at = this.#advance(4)
+        return this.#view.getFloat32(at)
+      }
+      case 0xcb: {
+        const at = this.#advance(8)
+        return this.#view.getFloat64(at)
+      }
+      case 0xcc:
+        return this.#byte()
+      case 0xcd:
+        return this.#uint(2)
+      case 0xce:
+        return this.#uint(4)
+      case 0xcf: {
+        const at = this.#advance(8)
+        return this.#safe(this.#view.getBigUint64(at))
+      }
+      case 0xd0: {
+        const at = this.#advance(1)
+        return this.#view.getInt8(at)
+      }
+      case 0xd1: {
+        const at = this.#advance(2)
+        return this.#view.getInt16(at)
+      }
+      case 0xd2: {
+        const at = this.#advance(4)
+        return this.#view.getInt32(at)
+      }
+      case 0xd3: {
+        const at = this.#advance(8)
+        return this.#safe(this.#view.getBigInt64(at))
+      }
+      case 0xd9:
+        return this.#string(this.#byte())
+      case 0xda:
+        return this.#string(this.#uint(2))
+      case 0xdb:
+        return this.#string(this.#uint(4))
+      case 0xdc:
+        return this.#array(this.#uint(2), depth)
+      case 0xdd:
+        return this.#array(this.#uint(4), depth)
+      case 0xde:
+        return this.#map(this.#uint(2), depth)
+      case 0xdf:
+        return this.#map(this.#uint(4), depth)
+      default:
+        throw new MsgpackError(
+          `byte ${this.position - 1}: type 0x${type.toString(16)} is not accepted; binary and extension types have no place in JSON`,
+        )
+    }
+  }
+
+  /** 64-bit integers become doubles, as all numbers of the data model are. */
+  #safe(value: bigint): number {
+    return Number(value)
+  }
+
+  #array(count: number, depth: number): unknown[] {
+    if (depth >= NESTING_MAX) throw new MsgpackError(`byte ${this.position}: nested too deep`)
+    this.#assertRoom(count)
+    const items: unknown[] = []
+    for (let i = 0; i < count; i++) items.push(this.value(depth + 1))
+    return items
+  }
+
+  #map(count: number, depth: number): Record<string, unknown> {
+    if (depth >= NESTING_MAX) throw new MsgpackError(`byte ${this.position}: nested too deep`)
+    this.#assertRoom(count * 2)
+    const map: Record<string, unknown> = {}
+    for (let i = 0; i < count; i++) {
+      const key = this.value(depth + 1)
+      if (typeof key !== 'string') throw new MsgpackError(`byte ${this.position}: a map key is not a string`)
+      if (key === '__proto__') throw new MsgpackError(`byte ${this.position}: key \`__proto__\` is reserved`)
+      map[key] = this.value(depth + 1)
+    }
+    return map
+  }
+
+  /** A count of four bytes may claim a billion items: each takes at least a byte that must be there. */
+  #assertRoom(count: number): void {
+    if (count > this.#bytes.length - this.position) throw new MsgpackError(`byte ${this.position}: truncated`)
+  }
+
+  #string(length: number): string {
+    const start = this.#advance(length)
+    const end = start + length
+    const bytes = this.#bytes
+    if (length < 16) {
+      let text = ''
+      for (let i = start; i < end; i++) {
+        const byte = bytes[i]!
+        if (byte >= 0x80) return this.#utf8(start, end)
+        text += String.fromCharCode(byte)
+      }
+      return text
+    }
+    return this.#utf8(start, end)
+  }
+
+  #utf8(start: number, end: number): string {
+    if (utf8Slice !== null) {
+      const text = utf8Slice.call(this.#bytes, start, end)
+      // Node replaces what is not UTF-8 instead of saying so; only then is the strict decoder asked.
+      if (!text.includes('\ufffd')) return text
+    }
+    try {
+      return textDecoder.decode(this.#bytes.subarray(start, end))
+    } catch {
+      throw new MsgpackError(`byte ${start}: a string is not valid UTF-8`)
+    }
+  }
+
+  #byte(): number {
+    if (this.position >= this.#bytes.length) throw new MsgpackError(`byte ${this.position}: truncated`)
+    return this.#bytes[this.position++]!
+  }
+
+  #uint(size: 2 | 4): number {
+    const at = this.#advance(size)
+    return size === 2 ? this.#view.getUint16(at) : this.#view.getUint32(at)
+  }
+
+  #advance(count: number): number {
+    const at = this.position
+    if (at + count > this.#bytes.length) throw new MsgpackError(`byte ${at}: truncated`)
+    this.position = at + count
+    return at
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * Store: what keeps the tree. The contract in words; `store-lmdb.ts` and `store-memory.ts` keep it and
+ * `store.contract.ts` is one test suite run against both.
+ *
+ * A store always knows two states. The **flushed** state is on disk and may be shown to anyone. The **head**
+ * is the flushed state plus the writes of the one group being built. `stage` puts a change into the head,
+ * where later writes of the group (and the rules that check them) see it; `flush` makes the head durable and
+ * only then the flushed state; `discard` drops the group. Nothing staged reaches the disk before `flush`, so a
+ * denied write or a failed disk leaves nothing behind.
+ *
+ * INVARIANT: while a flush is under way nothing is staged, and reads of the flushed state answer as before it.
+ */
+import type { Leaf, Path, Priority, Value } from '../../protocol/index.ts'
+import type { DataView } from '../../rules/data-view.ts'
+
+/** A tree one may read. It is also the DataView that rules read through. */
+export interface TreeView extends DataView {
+  /**
+   * The whole value at a path in export form.
+   * @param nodesMax Leaves read before `TooLargeError` is thrown, so that one read cannot stall the loop.
+   */
+  read(path: Path, nodesMax?: number): Value
+  /**
+   * Children of a path in key order, lazily, without their values.
+   * `from`/`to` are inclusive bounds; `reverse` walks from the end. Costs O(children walked).
+   */
+  keys(path: Path, options?: { from?: string; to?: string; reverse?: boolean; limit?: number }): Iterable<string>
+}
+
+/** One location and what it becomes: a set of values that belong together is one atomic write. */
+export interface Entry {
+  path: Path
+  /** Export form, server values already resolved; null deletes. */
+  value: Value
+}
+
+export interface Head {
+  /** Counts writes; +1 for each staged write. */
+  revision: number
+  /** Lifetime of this store's data, a random text made when the data folder was new. */
+  epoch: string
+}
+
+/** Records beside the tree, such as onDisconnect writes: small, keyed by text, part of the same flush. */
+export interface RecordTable {
+  get(key: string): unknown
+  /** Keys in order that start with `prefix`. */
+  entries(prefix: string): Iterable<[key: string, value: unknown]>
+  /** Staged like writes; null removes. */
+  stage(key: string, value: unknown): void
+}
+
+export interface Store {
+  /** The state on disk. Stays as it is until `flush` resolves. */
+  readonly flushed: TreeView
+  /** The flushed state plus what is staged. */
+  readonly head: TreeView
+  readonly flushedRevision: number
+  readonly headRevision: number
+  readonly epoch: string
+  readonly records: RecordTable
+
+  /**
+   * Applies one write to the head and raises its revision by one. Costs O(depth), whatever the number of
+   * siblings. Entries do not contain each other.
+   * @returns The new head revision.
+   */
+  stage(entries: readonly Entry[]): number
+  /** Sets or clears the priority of a node that exists; does nothing to one that does not. */
+  stagePriority(path: Path, priority: Priority | null): number
+  /** Drops all that is staged. */
+  discard(): void
+  /**
+   * Writes all that is staged in one transaction and resolves when it is durable; `flushed` is then the head.
+   * @throws {StoreUnavailableError} The disk is full or failed: nothing of the group is kept, head is flushed again.
+   */
+  flush(): Promise<void>
+  /**
+   * With durability `committed`: resolves as soon as the transaction is visible, before it is on disk.
+   * Work left from replaced or deleted subtrees, in slices; call when idle.
+   * @returns Whether more is left to do.
+   */
+  collectGarbage(rowsMax: number): boolean
+  close(): Promise<void>
+}
+
+/** The disk is full or failing. What was acked is kept; the store serves again once there is room. */
+export class StoreUnavailableError extends Error {}
+
+/** More was asked for than one read may take. */
+export class TooLargeError extends Error {}
+
+/** Another process holds the data folder. */
+export class StoreLockedError extends Error {}
+
+export type { Leaf, Path, Priority, Value }
