@@ -58,6 +58,10 @@ export interface Store {
   readonly flushedRevision: number
   readonly headRevision: number
   readonly epoch: string
+  /** Whether a flush would write anything: staged writes, records or garbage work. */
+  readonly hasStaged: boolean
+  /** Whether `collectGarbage` has anything to do. */
+  readonly hasGarbage: boolean
   readonly records: RecordTable
 
   /**
@@ -76,8 +80,7 @@ export interface Store {
    */
   flush(): Promise<void>
   /**
-   * With durability `committed`: resolves as soon as the transaction is visible, before it is on disk.
-   * Work left from replaced or deleted subtrees, in slices; call when idle.
+   * Stages the removal of rows left from replaced or deleted subtrees, at most `rowsMax` of them.
    * @returns Whether more is left to do.
    */
   collectGarbage(rowsMax: number): boolean
