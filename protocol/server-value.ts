@@ -3,7 +3,8 @@
  *   {'.sv': 'timestamp'}            the server's clock, Unix milliseconds, one reading per write
  *   {'.sv': {'increment': n}}       the stored number plus n; n alone where no number is stored
  */
-import { childOf, hasOwn, leafOf, type Value, type ValueObject } from './value.ts'
+import type { Path } from './path.ts'
+import { hasOwn, type Leaf, leafOf, type Value, type ValueObject, valueAt } from './value.ts'
 
 export const serverTimestamp: Value = { '.sv': 'timestamp' }
 
@@ -24,23 +25,36 @@ export function hasServerValue(value: Value): boolean {
  * @param nowMs Server clock, Unix milliseconds.
  */
 export function resolveServerValues(value: Value, stored: Value, nowMs: number): Value {
-  if (!hasServerValue(value)) return value
-  return resolve(value, stored, nowMs)
+  return resolveServerValuesAt(value, [], (path) => leafOf(valueAt(stored, path)), nowMs)
 }
 
-function resolve(value: Value, stored: Value, nowMs: number): Value {
+/**
+ * The same where reading the whole stored value would be too much: only the leaves under increments are asked for.
+ * @param storedLeaf The stored leaf at a path that begins with `path`, or null.
+ */
+export function resolveServerValuesAt(
+  value: Value,
+  path: Path,
+  storedLeaf: (path: Path) => Leaf | null,
+  nowMs: number,
+): Value {
+  if (!hasServerValue(value)) return value
+  return resolve(value, path, storedLeaf, nowMs)
+}
+
+function resolve(value: Value, path: Path, storedLeaf: (path: Path) => Leaf | null, nowMs: number): Value {
   if (typeof value !== 'object' || value === null) return value
   if (hasOwn(value, '.sv')) {
     const placeholder = value['.sv']!
     if (placeholder === 'timestamp') return nowMs
     const by = (placeholder as ValueObject)['increment'] as number
-    const before = leafOf(stored)
+    const before = storedLeaf(path)
     return typeof before === 'number' ? finite(before + by) : by
   }
   const out: ValueObject = {}
   for (const key of Object.keys(value)) {
-    const before = key === '.value' ? stored : key === '.priority' ? null : childOf(stored, key)
-    out[key] = resolve(value[key]!, before, nowMs)
+    if (key === '.priority') out[key] = resolve(value[key]!, path, () => null, nowMs)
+    else out[key] = resolve(value[key]!, key === '.value' ? path : [...path, key], storedLeaf, nowMs)
   }
   return out
 }

@@ -1,0 +1,429 @@
+/**
+ * Database: the heart. Reads and listens answer from the flushed state; writes go to the commit log, are decided
+ * by the rules on the head, flushed, and brought to every listener they touch. Every wire talks to this class.
+ *
+ * INVARIANT 1: rules decide a write on the state that the writes before it left.
+ * INVARIANT 2: a read or a listen sees only flushed state that has been published, so no patch comes twice.
+ * INVARIANT 4: a listener that lost its right hears a cancel before anything of the commit that took it.
+ */
+import { strict as assert } from 'node:assert'
+import {
+  formatPath,
+  type Leaf,
+  type Path,
+  type Query,
+  RequestError,
+  resolveServerValuesAt,
+  type Value,
+} from '../protocol/index.ts'
+import { Dependencies, type RuleQuery, type Ruleset } from '../rules/index.ts'
+import { admin, type Identity } from './identity.ts'
+import { deliver, touchedQueries } from './listeners/fan-out.ts'
+import type { Listener, Subscriber, Wire } from './listeners/listener.ts'
+import { ListenerTree, type LiveQuery } from './listeners/listener-tree.ts'
+import { type Grant, grantFrom, ReadRights, UNCONDITIONAL } from './listeners/read-rights.ts'
+import type { Commit, CommitLog, Write } from './log/log.ts'
+import { LocalLog } from './log/log-local.ts'
+import { overlayView } from './overlay-view.ts'
+import { RecentChanges } from './recent-changes.ts'
+import { type Entry, type Store, TooLargeError, type TreeView } from './store/store.ts'
+
+/** Plain numbers the metrics page reads; the hot path only adds to them. */
+export interface DatabaseCounters {
+  writes: number
+  denials: number
+  reads: number
+}
+
+export interface DatabaseOptions {
+  name: string
+  store: Store
+  ruleset: Ruleset
+  counters: DatabaseCounters
+  /** Unix milliseconds. */
+  nowMs(): number
+  /** Nodes one read may return before it is refused as `too_large`. */
+  readNodesMax: number
+  writeQueueMax: number
+  onGroup?(group: { writes: number; decideMs: number; flushMs: number; publishMs: number }): void
+  /** Something that cannot happen did; the process should say so loudly. */
+  onBug(error: unknown): void
+}
+
+export interface ReadResult {
+  revision: number
+  value: Value
+}
+
+/** Rows of replaced subtrees removed in one group: about a millisecond of work. */
+const GARBAGE_ROWS_PER_GROUP = 500
+const TIME_CHECK_MS = 1000
+
+export class Database {
+  readonly name: string
+  readonly #options: DatabaseOptions
+  readonly #store: Store
+  readonly #log: CommitLog
+  readonly #tree = new ListenerTree()
+  readonly #rights = new ReadRights()
+  readonly #wires = new Set<Wire>()
+  readonly #recent: RecentChanges
+  #ruleset: Ruleset
+  #publishedRevision: number
+  /** Listeners decided anew within the group under way. */
+  #askedInGroup = new Set<Listener>()
+  /** Listeners registered while a group was under way: they were not asked about its commits. */
+  #askAfterGroup = new Set<Listener>()
+  #timeCheck: NodeJS.Timeout | null = null
+  #garbageTimer: NodeJS.Immediate | null = null
+  #isClosed = false
+  /** Stands for a slice of garbage collection in the log's queue. */
+  readonly #garbageWrite: Write = {
+    entries: [],
+    identity: admin,
+    expectedRevision: null,
+    isCheckOnly: false,
+    records: null,
+    origin: { written: () => this.collectGarbage(), refused() {}, groupSettled() {} },
+    id: 0,
+  }
+  listenerCount = 0
+
+  constructor(options: DatabaseOptions) {
+    this.name = options.name
+    this.#options = options
+    this.#store = options.store
+    this.#ruleset = options.ruleset
+    this.#publishedRevision = options.store.flushedRevision
+    this.#recent = new RecentChanges(options.store.flushedRevision)
+    this.#log = new LocalLog({
+      store: options.store,
+      decide: (write, nowMs) => this.#decide(write, nowMs),
+      publish: (commits) => this.#publish(commits),
+      discarded: () => this.#discarded(),
+      nowMs: options.nowMs,
+      queueMax: options.writeQueueMax,
+      ...(options.onGroup === undefined ? {} : { onGroup: options.onGroup }),
+      onBug: options.onBug,
+    })
+  }
+
+  get epoch(): string {
+    return this.#store.epoch
+  }
+
+  /** The newest revision anyone has been shown. */
+  get revision(): number {
+    return this.#publishedRevision
+  }
+
+  get records(): Store['records'] {
+    return this.#store.records
+  }
+
+  get ruleset(): Ruleset {
+    return this.#ruleset
+  }
+
+  /** False only within the turn in which a flushed group is being published: try again in the next one. */
+  get isReadable(): boolean {
+    return this.#store.flushedRevision === this.#publishedRevision
+  }
+
+  addWire(wire: Wire): void {
+    this.#wires.add(wire)
+  }
+
+  /** @throws {RequestError} `permission_denied`, `too_large`, `not_supported` */
+  get(identity: Identity, path: Path, query: Query | null): ReadResult {
+    assert(this.isReadable)
+    assertSupported(query)
+    this.#options.counters.reads += 1
+    this.#assertMayRead(identity, path, query, null)
+    return { revision: this.#publishedRevision, value: this.#read(path) }
+  }
+
+  /**
+   * Rules, snapshot and registration in one turn: nothing is missed, nothing comes twice.
+   * @throws {RequestError} `permission_denied`, `too_large`, `not_supported`
+   */
+  listen(subscriber: Subscriber, path: Path, query: Query | null): ReadResult & { listener: Listener } {
+    assert(this.isReadable)
+    assertSupported(query)
+    this.#options.counters.reads += 1
+    const grant = this.#grant(subscriber.identity, path, query, this.#store.flushed)
+    if (grant === null) throw this.#denied('read', path)
+    const value = this.#read(path)
+    const live = this.#tree.add(path, query)
+    const listener: Listener = { subscriber, live, grant, isRevoked: false }
+    live.listeners.add(listener)
+    this.listenerCount += 1
+    this.#rights.add(listener)
+    if (this.#log.isBusy) this.#askAfterGroup.add(listener)
+    this.#keepTimeCheck()
+    return { revision: this.#publishedRevision, value, listener }
+  }
+
+  unlisten(listener: Listener): void {
+    if (!listener.live.listeners.delete(listener)) return
+    this.listenerCount -= 1
+    this.#rights.remove(listener)
+    this.#askedInGroup.delete(listener)
+    this.#askAfterGroup.delete(listener)
+    if (listener.live.listeners.size === 0) this.#tree.remove(listener.live)
+  }
+
+  /** The value a listener holds if it is up to date: for one that was too slow for its patches. */
+  snapshotOf(listener: Listener): ReadResult {
+    assert(this.isReadable)
+    return { revision: this.#publishedRevision, value: this.#read(listener.live.path) }
+  }
+
+  /** Queues a write; its origin hears what became of it. */
+  submit(write: Write): void {
+    this.#log.submit(write)
+  }
+
+  /** The subscriber's identity changed: listeners it may no longer keep are canceled. */
+  identityChanged(listeners: Iterable<Listener>): void {
+    for (const listener of [...listeners]) this.#askNow(listener)
+  }
+
+  /** New rules hold for every write and read from now on, and for live listeners at once. */
+  replaceRuleset(ruleset: Ruleset): void {
+    this.#ruleset = ruleset
+    for (const live of [...this.#tree.all()]) {
+      for (const listener of [...live.listeners]) this.#askNow(listener)
+    }
+  }
+
+  /** Resolves when every queued write is settled. */
+  idle(): Promise<void> {
+    return this.#log.idle()
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    if (this.#timeCheck !== null) clearInterval(this.#timeCheck)
+    if (this.#garbageTimer !== null) clearImmediate(this.#garbageTimer)
+    await this.#log.idle()
+    await this.#store.close()
+  }
+
+  /** Removes what deleted and replaced subtrees left on disk: a slice a group, in the log's own order, when it is idle. */
+  collectGarbage(): void {
+    if (this.#garbageTimer !== null || this.#isClosed) return
+    this.#garbageTimer = setImmediate(() => {
+      this.#garbageTimer = null
+      if (!this.#isClosed && !this.#log.isBusy && this.#store.hasGarbage) this.#log.submit(this.#garbageWrite)
+    })
+  }
+
+  #decide(write: Write, nowMs: number): Commit | null {
+    if (write === this.#garbageWrite) {
+      this.#store.collectGarbage(GARBAGE_ROWS_PER_GROUP)
+      return null
+    }
+    const head = this.#store.head
+    const entries = resolve(write.entries, head, nowMs)
+    if (write.expectedRevision !== null) {
+      const { path } = entries[0]!
+      if (
+        write.expectedRevision > this.#store.headRevision ||
+        this.#recent.changedSince(path, write.expectedRevision)
+      ) {
+        throw new RequestError(
+          'stale',
+          `\`${formatPath(path)}\` may have changed since revision ${write.expectedRevision}`,
+        )
+      }
+    }
+    if (!write.identity.isAdmin && entries.length > 0) {
+      const decision = this.#ruleset.checkWrite({
+        locations: entries.length === 1 ? [entries[0]!.path] : entries.map((entry) => entry.path),
+        auth: write.identity.auth,
+        nowMs,
+        data: head,
+        newData: overlayView(head, entries),
+      })
+      if (!decision.allowed) throw this.#denied('write', entries[0]!.path)
+    }
+    if (write.records !== null)
+      for (const [key, value] of write.records) this.#store.records.stage(key, value)
+    if (write.isCheckOnly || entries.length === 0 || isUnchanged(entries, head)) return null
+    const revision = this.#store.stage(entries)
+    this.#options.counters.writes += 1
+    for (const { path } of entries) {
+      this.#recent.add(path, revision)
+      this.#rights.touchedBy(path, head, (listener) => this.#askInGroup(listener))
+    }
+    return { revision, timestampMs: nowMs, entries }
+  }
+
+  #publish(commits: readonly Commit[]): void {
+    for (const listener of this.#askedInGroup) if (listener.isRevoked) this.#cancel(listener)
+    this.#askedInGroup.clear()
+    const registered = this.#askAfterGroup
+    this.#askAfterGroup = new Set()
+    for (const listener of registered) this.#askNow(listener)
+    const touched = touchedQueries(this.#tree, commits)
+    if (this.#rights.timeDependent.size > 0) {
+      for (const live of touched.keys()) {
+        const onQuery = this.#rights.timeDependent.get(live)
+        if (onQuery !== undefined) for (const listener of [...onQuery]) this.#askNow(listener)
+      }
+    }
+    this.#publishedRevision = commits[commits.length - 1]!.revision
+    deliver(touched, this.#publishedRevision, this.#wires)
+    this.collectGarbage()
+  }
+
+  /** The disk refused the group: what was decided about listeners within it never happened. */
+  #discarded(): void {
+    this.#store.discard()
+    this.#recent.reset(this.#store.flushedRevision)
+    const asked = this.#askedInGroup
+    this.#askedInGroup = new Set()
+    for (const listener of asked) {
+      listener.isRevoked = false
+      this.#askNow(listener)
+    }
+  }
+
+  #askInGroup(listener: Listener): void {
+    this.#askedInGroup.add(listener)
+    // Once lost within a group it stays lost, even if a later write of the group would give it back.
+    if (listener.isRevoked) return
+    listener.isRevoked = !this.#renew(listener, this.#store.head)
+  }
+
+  #askNow(listener: Listener): void {
+    if (listener.isRevoked) return
+    if (!this.#renew(listener, this.#store.flushed)) {
+      this.#cancel(listener)
+      return
+    }
+    if (this.#log.isBusy) this.#askAfterGroup.add(listener)
+  }
+
+  /** Decides a listener's right anew and remembers what it now rests on. @returns Whether it may go on. */
+  #renew(listener: Listener, data: TreeView): boolean {
+    const { path, query } = listener.live
+    const grant = this.#grant(listener.subscriber.identity, path, query, data)
+    if (grant === null) return false
+    this.#rights.remove(listener)
+    listener.grant = grant
+    this.#rights.add(listener)
+    this.#keepTimeCheck()
+    return true
+  }
+
+  #cancel(listener: Listener): void {
+    this.unlisten(listener)
+    listener.isRevoked = true
+    listener.subscriber.canceled(listener.live, this.#denied('read', listener.live.path))
+  }
+
+  #assertMayRead(
+    identity: Identity,
+    path: Path,
+    query: Query | null,
+    dependencies: Dependencies | null,
+  ): void {
+    if (identity.isAdmin) return
+    const decision = this.#ruleset.checkRead({
+      path,
+      auth: identity.auth,
+      nowMs: this.#options.nowMs(),
+      data: this.#store.flushed,
+      query: ruleQuery(query),
+      dependencies,
+    })
+    if (!decision.allowed) throw this.#denied('read', path)
+  }
+
+  #grant(identity: Identity, path: Path, query: Query | null, data: TreeView): Grant | null {
+    if (identity.isAdmin) return UNCONDITIONAL
+    const dependencies = new Dependencies()
+    const decision = this.#ruleset.checkRead({
+      path,
+      auth: identity.auth,
+      nowMs: this.#options.nowMs(),
+      data,
+      query: ruleQuery(query),
+      dependencies,
+    })
+    return decision.allowed ? grantFrom(dependencies, data) : null
+  }
+
+  #denied(verb: 'read' | 'write', path: Path): RequestError {
+    this.#options.counters.denials += 1
+    return new RequestError('permissionDenied', `no permission to ${verb} \`${formatPath(path)}\``)
+  }
+
+  #read(path: Path): Value {
+    try {
+      return this.#store.flushed.read(path, this.#options.readNodesMax)
+    } catch (error) {
+      if (error instanceof TooLargeError) {
+        throw new RequestError(
+          'tooLarge',
+          `\`${formatPath(path)}\` holds more than ${this.#options.readNodesMax} values; read a part of it`,
+        )
+      }
+      throw error
+    }
+  }
+
+  #keepTimeCheck(): void {
+    if (this.#timeCheck !== null || this.#rights.timeDependent.size === 0) return
+    this.#timeCheck = setInterval(() => {
+      for (const onQuery of [...this.#rights.timeDependent.values()]) {
+        for (const listener of [...onQuery]) this.#askNow(listener)
+      }
+      if (this.#rights.timeDependent.size === 0 && this.#timeCheck !== null) {
+        clearInterval(this.#timeCheck)
+        this.#timeCheck = null
+      }
+    }, TIME_CHECK_MS)
+    this.#timeCheck.unref()
+  }
+}
+
+function resolve(entries: readonly Entry[], head: TreeView, nowMs: number): readonly Entry[] {
+  let resolved: Entry[] | null = null
+  for (let i = 0; i < entries.length; i++) {
+    const { path, value } = entries[i]!
+    if (typeof value !== 'object' || value === null) continue
+    const next = resolveServerValuesAt(value, path, (at) => leafIn(head, at), nowMs)
+    if (next === value) continue
+    resolved ??= [...entries]
+    resolved[i] = { path, value: next }
+  }
+  return resolved ?? entries
+}
+
+function leafIn(view: TreeView, path: Path): Leaf | null {
+  const value = view.valueAt(path)
+  return typeof value === 'symbol' ? null : value
+}
+
+/** A single leaf that is already there, or a deletion of nothing: common enough to spare the disk and the listeners. */
+function isUnchanged(entries: readonly Entry[], head: TreeView): boolean {
+  if (entries.length !== 1) return false
+  const { path, value } = entries[0]!
+  if (typeof value === 'object' && value !== null) return false
+  return head.valueAt(path) === value && head.priorityAt(path) === null
+}
+
+function ruleQuery(_query: Query | null): RuleQuery | null {
+  return null
+}
+
+function assertSupported(query: Query | null): void {
+  if (query !== null) {
+    throw new RequestError('notSupported', 'queries with an order, a range or a limit are not served yet')
+  }
+}
+
+export type { LiveQuery }

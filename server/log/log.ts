@@ -1,0 +1,51 @@
+/**
+ * The commit log: the one seam through which data changes. Whatever writes submits to it; whatever streams
+ * follows it, in revision order. One process has one log per database (`log-local.ts`); worker threads and
+ * clusters are other implementations of this contract.
+ */
+import type { RequestError } from '../../protocol/index.ts'
+import type { Identity } from '../identity.ts'
+import type { Entry } from '../store/store.ts'
+
+/** A request to change data. Entries are parsed and checked for shape; server values are still placeholders. */
+export interface Write {
+  /** What becomes of which path; entries do not contain each other. Atomic. */
+  entries: readonly Entry[]
+  identity: Identity
+  /** Refused as `stale` if anything at, above or below the first entry's path changed after this revision. */
+  expectedRevision: number | null
+  /** Rules decide, but the entries are not applied: an onDisconnect registration. */
+  isCheckOnly: boolean
+  /** Records kept beside the tree in the same transaction; null removes one. */
+  records: readonly (readonly [key: string, value: unknown])[] | null
+  origin: WriteOrigin
+  /** The origin's own number for this write. */
+  id: number
+}
+
+/** Who hears what became of a write. Called once for each write, after the commit was followed. */
+export interface WriteOrigin {
+  /** The write is durable and visible at `revision`; for a check-only or empty write, the revision it was decided at. */
+  written(write: Write, revision: number): void
+  refused(write: Write, error: RequestError): void
+  /** All writes of one group are settled: a place to send what was gathered. */
+  groupSettled(): void
+}
+
+/** What one write did. */
+export interface Commit {
+  revision: number
+  /** Server clock, Unix milliseconds: what server timestamps in this commit became. */
+  timestampMs: number
+  /** Server values resolved. */
+  entries: readonly Entry[]
+}
+
+export interface CommitLog {
+  /** Queues a write. Writes of one origin are decided in the order of submission. */
+  submit(write: Write): void
+  /** Whether writes are queued, staged or being flushed. */
+  readonly isBusy: boolean
+  /** Resolves when nothing is queued or under way. */
+  idle(): Promise<void>
+}

@@ -1,0 +1,560 @@
+/**
+ * Native session: one connection of Hearth's own protocol. Decodes frames, keeps requests in order, answers each
+ * id once.
+ *
+ * Order: a request sees what the same connection's earlier requests did. Writes are pipelined; a read or a listen
+ * waits until the writes before it are settled, and while a token is being verified everything waits.
+ */
+import {
+  closeReasons,
+  decodeToServer,
+  Encoder,
+  encodeToClient,
+  FrameError,
+  type Limits,
+  type Path,
+  PROTOCOL_VERSION,
+  type Query,
+  queryKey,
+  type Rejected,
+  RequestError,
+  type ToClient,
+  type ToServer,
+} from '../../protocol/index.ts'
+import type { Database } from '../database.ts'
+import { anonymous, type Identity } from '../identity.ts'
+import type { Listener, Subscriber } from '../listeners/listener.ts'
+import type { LiveQuery } from '../listeners/listener-tree.ts'
+import type { Write, WriteOrigin } from '../log/log.ts'
+import type { OnDisconnect } from '../on-disconnect.ts'
+import type { Entry } from '../store/store.ts'
+import { setEntries, updateEntries } from '../write-entries.ts'
+import type { NativeWire } from './native-wire.ts'
+import type { Sink } from './sink.ts'
+
+export interface SessionLimits extends Limits {
+  pingIntervalMs: number
+  /** Bytes waiting in the socket past which the session is a slow consumer and is sent no more patches. */
+  slowConsumerSoftBytes: number
+  /** Bytes waiting past which the connection is closed. */
+  slowConsumerHardBytes: number
+  /** A slow consumer that has not caught up after this long is closed. */
+  slowConsumerDeadlineMs: number
+}
+
+/** What verifying a token gives. */
+export interface Verified {
+  identity: Identity
+  /** Unix milliseconds; null when it does not expire. */
+  expiresAtMs: number | null
+}
+
+export interface SessionCounters {
+  slowConsumers: number
+  errors: number
+}
+
+export interface NativeSessionOptions {
+  id: string
+  sink: Sink
+  database: Database
+  wire: NativeWire
+  onDisconnect: OnDisconnect
+  /** Rejects with a RequestError. */
+  verify(token: string): Promise<Verified>
+  nowMs(): number
+  /** A new push key. */
+  pushId(): string
+  limits: SessionLimits
+  counters: SessionCounters
+}
+
+/** Requests one connection may have waiting; a client that pipelines more is not reading its answers. */
+const WAITING_MAX = 20_000
+
+/** One for the process: a frame is encoded and sent within one call. */
+const encoder = new Encoder()
+
+export class NativeSession implements Subscriber, WriteOrigin {
+  readonly wire: NativeWire
+  readonly #options: NativeSessionOptions
+  readonly #sink: Sink
+  readonly #database: Database
+  readonly #listeners = new Map<string, Listener>()
+  identity: Identity = anonymous
+  #lastId = 0
+  #unsettledWrites = 0
+  #waiting: ToServer[] = []
+  #isVerifying = false
+  #ackIds: number[] = []
+  #ackRevision = 0
+  /** Ids of writes that are answered with the key they made. */
+  #pushKeys: Map<number, string> | null = null
+  #expiry: NodeJS.Timeout | null = null
+  #isSlow = false
+  /** Listeners that get no patches until a whole value was sent, with the id of a listen not yet answered. */
+  readonly #behind = new Map<Listener, number | null>()
+  #slowDeadline: NodeJS.Timeout | null = null
+  /** Answers held back while the socket is full. */
+  #heldBack: Uint8Array[] = []
+  #heldBackBytes = 0
+  #isClosed = false
+
+  constructor(options: NativeSessionOptions) {
+    this.#options = options
+    this.#sink = options.sink
+    this.#database = options.database
+    this.wire = options.wire
+  }
+
+  get id(): string {
+    return this.#options.id
+  }
+
+  get listenerCount(): number {
+    return this.#listeners.size
+  }
+
+  open(): void {
+    const { limits } = this.#options
+    this.#send({
+      type: 'hello',
+      version: PROTOCOL_VERSION,
+      serverTimeMs: this.#options.nowMs(),
+      sessionId: this.#options.id,
+      epoch: this.#database.epoch,
+      revision: this.#database.revision,
+      pingIntervalMs: limits.pingIntervalMs,
+      limits: { frameBytesMax: limits.frameBytesMax, listensMax: limits.listensMax },
+    })
+  }
+
+  /** @param frame Read before this returns. */
+  receive(frame: Uint8Array): void {
+    if (this.#isClosed) return
+    let messages: (ToServer | Rejected)[]
+    try {
+      messages = decodeToServer(frame)
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error
+      this.#options.counters.errors += 1
+      const { code, reason } = closeReasons.invalidFrame
+      this.#sink.close({ code, reason: `${reason}: ${error.message}`.slice(0, 120) })
+      return
+    }
+    for (const message of messages) {
+      if (message.id <= this.#lastId) {
+        this.#fail(
+          message.id,
+          new RequestError('duplicateId', `id ${message.id} was used before; ids of one connection grow`),
+        )
+        continue
+      }
+      this.#lastId = message.id
+      if (message.type === 'rejected') this.#fail(message.id, message.error)
+      else this.#accept(message)
+      if (this.#isClosed) return
+    }
+  }
+
+  /** The socket took some of what was waiting. */
+  drained(): void {
+    if (
+      !this.#isSlow ||
+      this.#isClosed ||
+      this.#sink.bufferedBytes > this.#options.limits.slowConsumerSoftBytes / 2
+    ) {
+      return
+    }
+    if (!this.#database.isReadable) {
+      setImmediate(() => this.drained())
+      return
+    }
+    this.#catchUp()
+  }
+
+  /** A patch for this connection was dropped because its socket is full: from now on it is behind. */
+  dropped(): void {
+    this.#becomeSlow()
+  }
+
+  closed(): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#waiting = []
+    this.#heldBack = []
+    if (this.#expiry !== null) clearTimeout(this.#expiry)
+    if (this.#slowDeadline !== null) clearTimeout(this.#slowDeadline)
+    for (const listener of this.#listeners.values()) {
+      this.#drop(listener)
+      this.#database.unlisten(listener)
+    }
+    this.#listeners.clear()
+    this.#options.onDisconnect.run(this.#options.id)
+  }
+
+  /** Tells the client that the server is about to close, and how long it may take to come back. */
+  goAway(delayMs: number): void {
+    if (this.#isClosed) return
+    this.#send({ type: 'goingAway', reason: 'the server is shutting down', delayMs })
+    this.#sink.close(closeReasons.goingAway)
+  }
+
+  // Subscriber
+
+  canceled(live: LiveQuery, error: RequestError): void {
+    const key = listenKey(live.path, live.query)
+    const listener = this.#listeners.get(key)
+    if (listener === undefined) return
+    this.#listeners.delete(key)
+    const unanswered = this.#behind.get(listener)
+    this.#drop(listener)
+    if (typeof unanswered === 'number') {
+      this.#fail(unanswered, error)
+      return
+    }
+    this.#send({
+      type: 'cancel',
+      queryId: live.id,
+      code: error.code,
+      name: error.codeName,
+      message: error.message,
+    })
+  }
+
+  // WriteOrigin
+
+  written(write: Write, revision: number): void {
+    this.#unsettledWrites -= 1
+    const key = this.#pushKeys?.get(write.id)
+    if (key !== undefined) {
+      this.#pushKeys!.delete(write.id)
+      this.#send({ type: 'pushed', id: write.id, revision, key })
+      return
+    }
+    this.#ackIds.push(write.id)
+    this.#ackRevision = revision
+  }
+
+  refused(write: Write, error: RequestError): void {
+    this.#unsettledWrites -= 1
+    this.#pushKeys?.delete(write.id)
+    this.#fail(write.id, error)
+  }
+
+  groupSettled(): void {
+    if (this.#ackIds.length > 0) {
+      const ids = this.#ackIds
+      this.#ackIds = []
+      this.#send({ type: 'ack', revision: this.#ackRevision, ids })
+    }
+    this.#work()
+  }
+
+  #accept(message: ToServer): void {
+    if (this.#waiting.length > 0 || this.#mustWait(message)) {
+      if (this.#waiting.length >= WAITING_MAX) {
+        this.#sink.close(closeReasons.rateLimited)
+        return
+      }
+      this.#waiting.push(message)
+      return
+    }
+    this.#handle(message)
+  }
+
+  #mustWait(message: ToServer): boolean {
+    if (this.#isVerifying) return true
+    switch (message.type) {
+      case 'listen':
+      case 'get':
+        if (this.#unsettledWrites > 0) return true
+        if (this.#database.isReadable) return false
+        setImmediate(() => this.#work())
+        return true
+      default:
+        return false
+    }
+  }
+
+  /** Goes on with what had to wait. */
+  #work(): void {
+    while (this.#waiting.length > 0 && !this.#isClosed && !this.#mustWait(this.#waiting[0]!)) {
+      this.#handle(this.#waiting.shift()!)
+    }
+  }
+
+  #handle(message: ToServer): void {
+    try {
+      this.#serve(message)
+    } catch (error) {
+      if (!(error instanceof RequestError)) throw error
+      this.#fail(message.id, error)
+    }
+  }
+
+  /** @throws {RequestError} */
+  #serve(message: ToServer): void {
+    const { id } = message
+    switch (message.type) {
+      case 'set':
+        return this.#write(id, setEntries(message.path, message.value))
+      case 'update':
+        return this.#update(id, updateEntries(message.path, message.entries))
+      case 'remove':
+        return this.#write(id, [{ path: message.path, value: null }])
+      case 'push': {
+        const key = this.#options.pushId()
+        this.#pushKeys ??= new Map()
+        const entries = setEntries([...message.path, key], message.value)
+        this.#pushKeys.set(id, key)
+        return this.#write(id, entries)
+      }
+      case 'compareAndSet':
+        return this.#write(id, setEntries(message.path, message.value), message.revision)
+      case 'listen':
+        return this.#listen(id, message.path, message.query)
+      case 'unlisten':
+        this.#unlisten(message.path, message.query)
+        return this.#ack(id)
+      case 'get': {
+        const { revision, value } = this.#database.get(this.identity, message.path, message.query)
+        return this.#send({ type: 'value', id, revision, value })
+      }
+      case 'auth':
+        return this.#auth(id, message.token)
+      case 'unauth':
+        this.#becomes(anonymous, null)
+        return this.#ack(id)
+      case 'onDisconnectSet':
+        return this.#register(id, setEntries(message.path, message.value))
+      case 'onDisconnectUpdate':
+        return this.#register(id, updateEntries(message.path, message.entries))
+      case 'onDisconnectCancel':
+        this.#options.onDisconnect.cancel(this.#options.id, message.path, this, id)
+        this.#unsettledWrites += 1
+        return
+      case 'ping':
+        return this.#send({ type: 'pong', id, serverTimeMs: this.#options.nowMs() })
+      default:
+        return unreachable(message)
+    }
+  }
+
+  #write(id: number, entries: readonly Entry[], expectedRevision: number | null = null): void {
+    this.#unsettledWrites += 1
+    this.#database.submit({
+      entries,
+      identity: this.identity,
+      expectedRevision,
+      isCheckOnly: false,
+      records: null,
+      origin: this,
+      id,
+    })
+  }
+
+  #update(id: number, entries: readonly Entry[]): void {
+    if (entries.length === 0) this.#ack(id)
+    else this.#write(id, entries)
+  }
+
+  #register(id: number, entries: readonly Entry[]): void {
+    if (entries.length === 0) return this.#ack(id)
+    this.#unsettledWrites += 1
+    try {
+      this.#options.onDisconnect.register(this.#options.id, {
+        entries,
+        identity: this.identity,
+        origin: this,
+        id,
+      })
+    } catch (error) {
+      this.#unsettledWrites -= 1
+      throw error
+    }
+  }
+
+  #listen(id: number, path: Path, query: Query | null): void {
+    const key = listenKey(path, query)
+    if (!this.#listeners.has(key) && this.#listeners.size >= this.#options.limits.listensMax) {
+      throw new RequestError(
+        'tooManyListens',
+        `a connection may hold at most ${this.#options.limits.listensMax} listens; unlisten some first`,
+      )
+    }
+    // Listening again to the same query starts it anew.
+    this.#unlisten(path, query)
+    const { listener, revision, value } = this.#database.listen(this, path, query)
+    this.#listeners.set(key, listener)
+    if (this.#isSlow) {
+      this.#behind.set(listener, id)
+      return
+    }
+    this.#send({ type: 'snapshot', id, queryId: listener.live.id, revision, value })
+    if (!this.#behind.has(listener)) this.wire.subscribe(listener.live, this.#sink)
+  }
+
+  #unlisten(path: Path, query: Query | null): void {
+    const key = listenKey(path, query)
+    const listener = this.#listeners.get(key)
+    if (listener === undefined) return
+    this.#listeners.delete(key)
+    const unanswered = this.#behind.get(listener)
+    if (typeof unanswered === 'number') {
+      this.#fail(
+        unanswered,
+        new RequestError('invalidMessage', 'the listen was replaced or ended before its answer'),
+      )
+    }
+    this.#drop(listener)
+    this.#database.unlisten(listener)
+  }
+
+  #auth(id: number, token: string): void {
+    this.#isVerifying = true
+    this.#options
+      .verify(token)
+      .then(
+        ({ identity, expiresAtMs }) => {
+          if (this.#isClosed) return
+          this.#becomes(identity, expiresAtMs)
+          this.#ack(id)
+        },
+        (error: unknown) => {
+          this.#fail(
+            id,
+            error instanceof RequestError
+              ? error
+              : new RequestError('internal', 'the token could not be verified'),
+          )
+        },
+      )
+      .finally(() => {
+        this.#isVerifying = false
+        this.#work()
+      })
+  }
+
+  #becomes(identity: Identity, expiresAtMs: number | null): void {
+    if (this.#expiry !== null) clearTimeout(this.#expiry)
+    this.#expiry = null
+    this.identity = identity
+    if (expiresAtMs !== null) this.#expireAt(expiresAtMs)
+    this.#database.identityChanged(this.#listeners.values())
+  }
+
+  #expireAt(expiresAtMs: number): void {
+    // A timer holds at most 2^31 ms; later expiries are waited for in steps.
+    const delayMs = Math.min(Math.max(expiresAtMs - this.#options.nowMs(), 0), 0x7fffffff)
+    this.#expiry = setTimeout(() => {
+      if (this.#options.nowMs() < expiresAtMs) {
+        this.#expireAt(expiresAtMs)
+        return
+      }
+      const error = new RequestError('expiredToken', 'the token has expired; send a new one')
+      this.#send({ type: 'authRevoked', code: error.code, name: error.codeName, message: error.message })
+      this.#becomes(anonymous, null)
+    }, delayMs)
+  }
+
+  #ack(id: number): void {
+    this.#send({ type: 'ack', revision: this.#database.revision, ids: [id] })
+  }
+
+  #fail(id: number, error: RequestError): void {
+    this.#options.counters.errors += 1
+    this.#send({
+      type: 'error',
+      id,
+      code: error.code,
+      name: error.codeName,
+      message: error.message,
+      retryAfterMs: error.retryAfterMs,
+    })
+  }
+
+  #send(message: ToClient): void {
+    if (this.#isClosed) return
+    encoder.reset()
+    encodeToClient(encoder, message)
+    if (this.#isSlow || this.#sink.bufferedBytes > this.#options.limits.slowConsumerSoftBytes) {
+      this.#becomeSlow()
+      this.#holdBack(encoder.take())
+      return
+    }
+    this.#sink.send(encoder.view())
+  }
+
+  /** Patches stop, answers are held back. As the socket drains, the session is brought to the server's state. */
+  #becomeSlow(): void {
+    if (this.#isClosed) return
+    for (const listener of this.#listeners.values()) this.#fallBehind(listener)
+    if (this.#isSlow) return
+    this.#isSlow = true
+    this.#options.counters.slowConsumers += 1
+    this.#slowDeadline = setTimeout(
+      () => this.#sink.close(closeReasons.slowConsumer),
+      this.#options.limits.slowConsumerDeadlineMs,
+    )
+  }
+
+  #fallBehind(listener: Listener): void {
+    if (this.#behind.has(listener)) return
+    this.wire.unsubscribe(listener.live, this.#sink)
+    this.#behind.set(listener, null)
+  }
+
+  #holdBack(bytes: Uint8Array): void {
+    this.#heldBack.push(bytes)
+    this.#heldBackBytes += bytes.length
+    if (this.#heldBackBytes > this.#options.limits.slowConsumerHardBytes) {
+      this.#sink.close(closeReasons.slowConsumer)
+    }
+  }
+
+  /**
+   * Sends as much as the socket takes: first whole values for what fell behind, then the answers held back, since
+   * an answer promises that what it speaks of has been sent.
+   */
+  #catchUp(): void {
+    const hasRoom = (): boolean => this.#sink.bufferedBytes <= this.#options.limits.slowConsumerSoftBytes
+    for (const [listener, listenId] of this.#behind) {
+      if (!hasRoom()) return
+      this.#behind.delete(listener)
+      const { revision, value } = this.#database.snapshotOf(listener)
+      const queryId = listener.live.id
+      encoder.reset()
+      encodeToClient(
+        encoder,
+        listenId === null
+          ? { type: 'resync', queryId, revision, value }
+          : { type: 'snapshot', id: listenId, queryId, revision, value },
+      )
+      this.#sink.send(encoder.view())
+      this.wire.subscribe(listener.live, this.#sink)
+    }
+    while (this.#heldBack.length > 0) {
+      if (!hasRoom()) return
+      const bytes = this.#heldBack.shift()!
+      this.#heldBackBytes -= bytes.length
+      this.#sink.send(bytes)
+    }
+    this.#isSlow = false
+    if (this.#slowDeadline !== null) clearTimeout(this.#slowDeadline)
+    this.#slowDeadline = null
+    this.#work()
+  }
+
+  #drop(listener: Listener): void {
+    if (!this.#behind.delete(listener)) this.wire.unsubscribe(listener.live, this.#sink)
+  }
+}
+
+function listenKey(path: Path, query: Query | null): string {
+  return query === null ? path.join('/') : `${path.join('/')}?${queryKey(query)}`
+}
+
+function unreachable(message: never): never {
+  throw new Error(`unhandled message ${JSON.stringify(message)}`)
+}

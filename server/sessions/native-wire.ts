@@ -1,0 +1,55 @@
+/**
+ * The native wire: one encoding of a patch for all native sessions on a query, sent through one topic.
+ */
+import { Encoder, encodeToClient, type Step } from '../../protocol/index.ts'
+import type { Wire } from '../listeners/listener.ts'
+import type { LiveQuery } from '../listeners/listener-tree.ts'
+import type { Publisher, Sink } from './sink.ts'
+
+export interface DeliveryCounters {
+  deliveries: number
+  deliveredBytes: number
+}
+
+export class NativeWire implements Wire {
+  readonly name = 'native'
+  readonly #publisher: Publisher
+  readonly #counters: DeliveryCounters
+  readonly #subscribers = new Map<LiveQuery, number>()
+  readonly #encoder = new Encoder()
+  /** Topics of several databases share one publisher; live query ids are unique within a database only. */
+  readonly #topicPrefix: string
+
+  constructor(database: string, publisher: Publisher, counters: DeliveryCounters) {
+    this.#topicPrefix = `${database}/`
+    this.#publisher = publisher
+    this.#counters = counters
+  }
+
+  subscribe(live: LiveQuery, sink: Sink): void {
+    this.#subscribers.set(live, (this.#subscribers.get(live) ?? 0) + 1)
+    sink.subscribe(this.#topic(live))
+  }
+
+  unsubscribe(live: LiveQuery, sink: Sink): void {
+    const count = this.#subscribers.get(live)! - 1
+    if (count === 0) this.#subscribers.delete(live)
+    else this.#subscribers.set(live, count)
+    sink.unsubscribe(this.#topic(live))
+  }
+
+  deliver(live: LiveQuery, steps: readonly Step[], revision: number): void {
+    const subscribers = this.#subscribers.get(live)
+    if (subscribers === undefined) return
+    this.#encoder.reset()
+    encodeToClient(this.#encoder, { type: 'patch', queryId: live.id, revision, steps })
+    const bytes = this.#encoder.view()
+    this.#publisher.publish(this.#topic(live), bytes)
+    this.#counters.deliveries += subscribers
+    this.#counters.deliveredBytes += subscribers * bytes.length
+  }
+
+  #topic(live: LiveQuery): string {
+    return this.#topicPrefix + live.id
+  }
+}

@@ -1,0 +1,245 @@
+/**
+ * The transport: uWebSockets.js on one side, sessions and HTTP handlers on the other. Bytes in, bytes out,
+ * backpressure. The only file that knows uWebSockets.js.
+ *
+ * The package is not on the npm registry under its own name: `uWebSockets.js` is an alias of `uwebsockets`, a third
+ * party's republication, pinned to an exact version whose hash the lock file holds. README.md tells how to put the
+ * official build in its place. The binary it loads on Node 20 is older than its type file, so use nothing without
+ * trying it (`addChildAppDescriptor` is missing, for one). A worker thread has to close its app before it exits.
+ */
+import {
+  App,
+  type HttpRequest,
+  type TemplatedApp,
+  type HttpResponse as UwsResponse,
+  type us_listen_socket,
+  us_listen_socket_close,
+  us_socket_local_port,
+  type WebSocket,
+} from 'uWebSockets.js'
+import { type CloseReason, closeReasons } from '../../protocol/index.ts'
+import type { Publisher, Sink } from '../sessions/sink.ts'
+import type { HttpHandler, HttpReply, HttpRequestHead } from './http.ts'
+
+/** What the transport needs of a session, whatever its wire. */
+export interface Connection {
+  open(): void
+  /** @param frame Valid only during the call. */
+  receive(frame: Uint8Array, isBinary: boolean): void
+  drained(): void
+  dropped(): void
+  closed(): void
+}
+
+/** What a client's upgrade request says. */
+export interface UpgradeRequest {
+  query: URLSearchParams
+  /** Of the page that opens the connection; empty outside browsers. */
+  origin: string
+  remoteAddress: string
+}
+
+export interface WebSocketRoute {
+  path: string
+  /**
+   * Called before the upgrade is answered.
+   * @returns A status line that refuses it, or null.
+   */
+  refuse(request: UpgradeRequest): string | null
+  /** Called once the connection is open. A close reason ends it at once, so that browsers see why. */
+  connect(request: UpgradeRequest, sink: Sink): Connection | CloseReason
+  acceptsText: boolean
+  frameBytesMax: number
+  /** Bytes waiting in a socket past which published messages are dropped and `dropped` is called. */
+  backpressureBytesMax: number
+  /** Seconds without any traffic, pings included, until a connection counts as dead. */
+  idleTimeoutSeconds: number
+}
+
+export interface Transport extends Publisher {
+  readonly port: number
+  /** No new connections; those that are open go on. */
+  stopAccepting(): void
+  /** Ends every connection at once. */
+  close(): void
+}
+
+interface UserData {
+  request: UpgradeRequest
+  sink: WebSocketSink | null
+  connection: Connection | null
+}
+
+export interface TransportOptions {
+  host: string
+  /** 0 picks a free port. */
+  port: number
+  routes: readonly WebSocketRoute[]
+  http: HttpHandler
+  onBug(error: unknown): void
+}
+
+/** The address is in use, or not this machine's. */
+export class ListenError extends Error {}
+
+export function listen(options: TransportOptions): Promise<Transport> {
+  const app = App()
+  for (const route of options.routes) addRoute(app, route, options.onBug)
+  app.any('/*', (response, request) => serveHttp(response, request, options))
+  return new Promise((resolve, reject) => {
+    app.listen(options.host, options.port, (socket: us_listen_socket | false) => {
+      if (!socket) {
+        reject(new ListenError(`cannot listen on ${options.host}:${options.port}; is the port in use?`))
+        return
+      }
+      let isAccepting = true
+      const stopAccepting = (): void => {
+        if (isAccepting) us_listen_socket_close(socket)
+        isAccepting = false
+      }
+      resolve({
+        port: us_socket_local_port(socket),
+        stopAccepting,
+        close() {
+          stopAccepting()
+          app.close()
+        },
+        publish: (topic, bytes) => {
+          app.publish(topic, bytes, true)
+        },
+      })
+    })
+  })
+}
+
+function addRoute(app: TemplatedApp, route: WebSocketRoute, onBug: (error: unknown) => void): void {
+  app.ws<UserData>(route.path, {
+    maxPayloadLength: route.frameBytesMax,
+    maxBackpressure: route.backpressureBytesMax,
+    idleTimeout: route.idleTimeoutSeconds,
+    sendPingsAutomatically: true,
+    upgrade(response, request, context) {
+      const upgrade: UpgradeRequest = {
+        query: new URLSearchParams(request.getQuery()),
+        origin: request.getHeader('origin'),
+        remoteAddress: text(response.getRemoteAddressAsText()),
+      }
+      const refusal = route.refuse(upgrade)
+      if (refusal !== null) {
+        response.writeStatus(refusal).end(refusal.slice(4))
+        return
+      }
+      response.upgrade<UserData>(
+        { request: upgrade, sink: null, connection: null },
+        request.getHeader('sec-websocket-key'),
+        request.getHeader('sec-websocket-protocol'),
+        request.getHeader('sec-websocket-extensions'),
+        context,
+      )
+    },
+    open(ws) {
+      guarded(onBug, () => {
+        const data = ws.getUserData()
+        const sink = new WebSocketSink(ws)
+        data.sink = sink
+        const connection = route.connect(data.request, sink)
+        if ('code' in connection) {
+          sink.close(connection)
+          return
+        }
+        data.connection = connection
+        connection.open()
+      })
+    },
+    message(ws, message, isBinary) {
+      guarded(onBug, () => {
+        const { connection, sink } = ws.getUserData()
+        if (!isBinary && !route.acceptsText) {
+          sink?.close(closeReasons.textFrame)
+          return
+        }
+        connection?.receive(new Uint8Array(message), isBinary)
+      })
+    },
+    drain(ws) {
+      guarded(onBug, () => ws.getUserData().connection?.drained())
+    },
+    dropped(ws) {
+      guarded(onBug, () => ws.getUserData().connection?.dropped())
+    },
+    close(ws) {
+      guarded(onBug, () => {
+        const { connection, sink } = ws.getUserData()
+        sink?.detach()
+        connection?.closed()
+      })
+    },
+  })
+}
+
+/** An exception that reaches uWebSockets.js ends the process: a bug in one request must not end everyone's connections. */
+function guarded(onBug: (error: unknown) => void, call: () => void): void {
+  try {
+    call()
+  } catch (error) {
+    onBug(error)
+  }
+}
+
+class WebSocketSink implements Sink {
+  /** Null once closed: uWebSockets.js throws on any use of a closed socket. */
+  #ws: WebSocket<UserData> | null
+
+  constructor(ws: WebSocket<UserData>) {
+    this.#ws = ws
+  }
+
+  get bufferedBytes(): number {
+    return this.#ws?.getBufferedAmount() ?? 0
+  }
+
+  send(bytes: Uint8Array): void {
+    this.#ws?.send(bytes, true)
+  }
+
+  subscribe(topic: string): void {
+    this.#ws?.subscribe(topic)
+  }
+
+  unsubscribe(topic: string): void {
+    this.#ws?.unsubscribe(topic)
+  }
+
+  close(reason: CloseReason): void {
+    this.#ws?.end(reason.code, reason.reason)
+  }
+
+  detach(): void {
+    this.#ws = null
+  }
+}
+
+function serveHttp(response: UwsResponse, request: HttpRequest, options: TransportOptions): void {
+  let isAborted = false
+  response.onAborted(() => {
+    isAborted = true
+  })
+  const head: HttpRequestHead = { method: request.getMethod().toUpperCase(), path: request.getUrl() }
+  const reply = (answer: HttpReply): void => {
+    if (isAborted) return
+    response.cork(() => {
+      response.writeStatus(answer.status)
+      response.writeHeader('Content-Type', answer.contentType)
+      response.writeHeader('Cache-Control', 'no-store')
+      response.end(answer.body)
+    })
+  }
+  options.http(head).then(reply, (error: unknown) => {
+    options.onBug(error)
+    reply({ status: '500 Internal Server Error', contentType: 'text/plain', body: 'internal error\n' })
+  })
+}
+
+function text(bytes: ArrayBuffer): string {
+  return Buffer.from(bytes).toString('latin1')
+}

@@ -1,0 +1,58 @@
+/**
+ * From what a client sent to the entries of a write: values parsed, paths joined, overlaps refused. Shared by all wires.
+ */
+import {
+  formatPath,
+  PATH_DEPTH_MAX,
+  type Path,
+  parseValue,
+  RequestError,
+  type UpdateEntries,
+} from '../protocol/index.ts'
+import type { Entry } from './store/store.ts'
+
+/** @throws {RequestError} `invalid_value`, `too_large` */
+export function setEntries(path: Path, value: unknown): Entry[] {
+  return [{ path, value: parseValue(value, path.length) }]
+}
+
+/** @throws {RequestError} `invalid_path` for overlapping or too deep locations; `invalid_value`, `too_large` */
+export function updateEntries(base: Path, children: UpdateEntries): Entry[] {
+  const entries = children.map(([child, value]): Entry => {
+    const path = [...base, ...child]
+    if (path.length > PATH_DEPTH_MAX) {
+      throw new RequestError(
+        'invalidPath',
+        `path \`${formatPath(path)}\` has more than ${PATH_DEPTH_MAX} keys`,
+      )
+    }
+    return { path, value: parseValue(value, path.length) }
+  })
+  if (entries.length > 1) assertApart(entries)
+  return entries
+}
+
+/** Two locations of one update, one within the other, would leave the outcome to chance. */
+function assertApart(entries: readonly Entry[]): void {
+  const paths = new Set<string>()
+  for (const { path } of entries) {
+    const text = formatPath(path)
+    if (paths.has(text)) throw new RequestError('invalidPath', `path \`${text}\` occurs twice in one update`)
+    paths.add(text)
+  }
+  for (const { path } of entries) {
+    let prefix = ''
+    if (path.length > 0 && paths.has('/')) throw overlap('/', path)
+    for (let depth = 0; depth < path.length - 1; depth++) {
+      prefix += `/${path[depth]!}`
+      if (paths.has(prefix)) throw overlap(prefix, path)
+    }
+  }
+}
+
+function overlap(ancestor: string, path: Path): RequestError {
+  return new RequestError(
+    'invalidPath',
+    `path \`${ancestor}\` is an ancestor of \`${formatPath(path)}\` in the same update`,
+  )
+}
