@@ -44,7 +44,7 @@ export { isDatabaseName, Secret } from './config-kinds.ts'
 /** Signature algorithms a token may use. `none` is not one of them. */
 const ALGORITHMS = [
   ...['HS256', 'HS384', 'HS512', 'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'],
-  ...['ES256', 'ES384', 'ES512', 'EdDSA'],
+  ...['ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'],
 ] as const
 
 const declared = {
