@@ -138,7 +138,7 @@ test.each([
   [{ 'auth.algorithms': 'none' }, '--auth-algorithms: `none` is not one of HS256'],
   [{ 'limits.frameBytesMax': '1GB' }, '--limits-frame-bytes-max: `1GB` is not a size from 64KiB to 256MiB'],
   [{ 'limits.idleTimeoutMs': '40s' }, '--limits-idle-timeout-ms: is less than two ping intervals'],
-  [{ 'limits.slowConsumerBytesMax': '64KiB' }, '--limits-slow-consumer-bytes-max: is less than'],
+  [{ 'limits.slowConsumerHardBytes': '64KiB' }, '--limits-slow-consumer-hard-bytes: is less than'],
   [{ rules: 'missing.json' }, '--rules: `missing.json` does not exist'],
 ])('%j is refused', (flags, problem) => {
   expect(problemsOf(() => loadConfig({ flags }))[0]).toContain(problem)

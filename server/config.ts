@@ -110,15 +110,25 @@ const declared = {
       0,
       'Messages per second of one connection; 0 is no limit.',
     ),
-    slowConsumerBytes: option(
+    slowConsumerSoftBytes: option(
       bytes(16 * KiB, GiB),
       MiB,
       'Unsent bytes from which a connection counts as slow and gets the latest state instead of each change.',
     ),
-    slowConsumerBytesMax: option(
+    slowConsumerHardBytes: option(
       bytes(64 * KiB, 4 * GiB),
       64 * MiB,
       'Unsent bytes at which a slow connection is closed.',
+    ),
+    slowConsumerDeadlineMs: option(
+      duration(SECOND, 10 * MINUTE),
+      30 * SECOND,
+      'Time a slow connection has to catch up before it is closed.',
+    ),
+    readNodesMax: option(
+      whole(100, 1_000_000_000),
+      1_000_000,
+      'Values one read may return; larger ones are refused.',
     ),
     pingIntervalMs: option(
       duration(SECOND, 5 * MINUTE),
@@ -510,14 +520,14 @@ function checkTogether(config: Config, gathered: Gathered): void {
       `${name('limits.idleTimeoutMs')}: is less than two ping intervals, so that one late ping would close a connection`,
     )
   }
-  if (limits.slowConsumerBytesMax < limits.slowConsumerBytes) {
+  if (limits.slowConsumerHardBytes < limits.slowConsumerSoftBytes) {
     gathered.problems.push(
-      `${name('limits.slowConsumerBytesMax')}: is less than \`limits.slowConsumerBytes\``,
+      `${name('limits.slowConsumerHardBytes')}: is less than \`limits.slowConsumerSoftBytes\``,
     )
   }
-  if (limits.slowConsumerBytesMax < limits.frameBytesMax) {
+  if (limits.slowConsumerHardBytes < limits.frameBytesMax) {
     gathered.problems.push(
-      `${name('limits.slowConsumerBytesMax')}: is less than \`limits.frameBytesMax\`, so that one large value would close every reader`,
+      `${name('limits.slowConsumerHardBytes')}: is less than \`limits.frameBytesMax\`, so that one large value would close every reader`,
     )
   }
   const rules = gathered.get('rules')
