@@ -1,0 +1,55 @@
+/**
+ * Scope: the names an expression may use, which depends on the kind of its rule and on where the rule stands.
+ */
+import type { RuleKind, RuleNode } from './rules-file.ts'
+import type { Type } from './types.ts'
+
+export interface Scope {
+  kind: RuleKind
+  /** Keys between the root and the rule's node. */
+  depth: number
+  /** The key pattern at each level: literal keys and `$names`. */
+  pattern: readonly string[]
+  /** Capture name -> index of its key in the path. */
+  captures: ReadonlyMap<string, number>
+  /** Whether the file has a `functions` section, which turns Hearth's extensions on. */
+  hasExtensions: boolean
+}
+
+export function scopeOf(node: RuleNode, kind: RuleKind, hasExtensions: boolean): Scope {
+  const pattern: string[] = []
+  for (let at = node; at.parent !== null; at = at.parent) pattern.unshift(at.key)
+  const captures = new Map<string, number>()
+  for (let i = 0; i < pattern.length; i++) if (pattern[i]!.startsWith('$')) captures.set(pattern[i]!, i)
+  return { kind, depth: pattern.length, pattern, captures, hasExtensions }
+}
+
+const VARIABLES: ReadonlyMap<string, Type> = new Map<string, Type>([
+  ['auth', 'Auth'],
+  ['now', 'Number'],
+  ['root', 'Snapshot'],
+  ['data', 'Snapshot'],
+  ['newData', 'Snapshot'],
+  ['query', 'Query'],
+])
+
+/** Names of Hearth's own, known only where extensions are on. */
+const EXTENSIONS: ReadonlyMap<string, Type> = new Map<string, Type>([['newRoot', 'Snapshot']])
+
+export function typeOfVariable(name: string, scope: Scope): Type | null {
+  if (scope.captures.has(name)) return 'String'
+  const type = VARIABLES.get(name)
+  if (type !== undefined) return type
+  return scope.hasExtensions ? (EXTENSIONS.get(name) ?? null) : null
+}
+
+/** Names that look into the tree after the write and so mean nothing in a read. */
+export function isAfterWrite(name: string): boolean {
+  return name === 'newData' || name === 'newRoot'
+}
+
+export function namesIn(scope: Scope): string[] {
+  const names = [...VARIABLES.keys(), ...scope.captures.keys()]
+  if (scope.hasExtensions) names.push(...EXTENSIONS.keys())
+  return scope.kind === 'read' ? names.filter((name) => !isAfterWrite(name)) : names
+}
