@@ -401,11 +401,11 @@ function refusal(error: unknown): RequestError {
 }
 
 /**
- * Signs claims with a shared secret (HS256).
  * @param claims `iat` and `exp` in Unix seconds, as JWT counts.
+ * @param algorithm One of HS256, HS384, HS512.
  */
-export function signToken(claims: JWTPayload, secret: string): Promise<string> {
+export function signToken(claims: JWTPayload, secret: string, algorithm = 'HS256'): Promise<string> {
   return new SignJWT(claims)
-    .setProtectedHeader({ alg: 'HS256', typ: 'JWT' })
+    .setProtectedHeader({ alg: algorithm, typ: 'JWT' })
     .sign(new TextEncoder().encode(secret))
 }
