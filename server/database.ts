@@ -353,7 +353,7 @@ export class Database {
       query: ruleQuery(query),
       dependencies,
     })
-    return decision.allowed ? grantFrom(dependencies, data) : null
+    return decision.allowed ? grantFrom(dependencies) : null
   }
 
   #denied(verb: 'read' | 'write', path: Path): RequestError {

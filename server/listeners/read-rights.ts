@@ -6,37 +6,28 @@
  * Cost follows the number of listeners that depend on the touched path.
  */
 import type { Path } from '../../protocol/index.ts'
-import type { DataView, Dependencies } from '../../rules/index.ts'
+import type { DataView, Dependencies, Sight } from '../../rules/index.ts'
 import type { Listener } from './listener.ts'
 import type { LiveQuery } from './listener-tree.ts'
 
 /** What a listener's right to read rests on. */
 export interface Grant {
-  /** Paths outside the code's control, with what the rule saw; empty when no data was looked at. */
-  readonly seen: readonly Seen[]
+  /** What the rules saw, and where; empty when no data was looked at. */
+  readonly sights: readonly Sight[]
   readonly isTimeDependent: boolean
 }
 
-interface Seen {
-  path: Path
-  value: unknown
-}
-
 /** An admin's right and that of rules that look at nothing. */
-export const UNCONDITIONAL: Grant = { seen: [], isTimeDependent: false }
+export const UNCONDITIONAL: Grant = { sights: [], isTimeDependent: false }
 
-export function grantFrom(dependencies: Dependencies, data: DataView): Grant {
-  if (dependencies.paths.length === 0 && !dependencies.timeDependent) return UNCONDITIONAL
-  return {
-    seen: dependencies.paths.map((path) => ({ path, value: data.valueAt(path) })),
-    isTimeDependent: dependencies.timeDependent,
-  }
+export function grantFrom({ sights, timeDependent }: Dependencies): Grant {
+  return sights.length === 0 && !timeDependent ? UNCONDITIONAL : { sights, isTimeDependent: timeDependent }
 }
 
 interface Node {
   children: Map<string, Node> | null
-  /** How many listeners look at this path and what each saw. */
-  dependants: Map<Listener, unknown> | null
+  /** What was seen here, and whose right rests on it. */
+  dependants: Map<Sight, Listener> | null
 }
 
 export class ReadRights {
@@ -45,15 +36,15 @@ export class ReadRights {
   readonly timeDependent = new Map<LiveQuery, Set<Listener>>()
 
   add(listener: Listener): void {
-    const { seen, isTimeDependent } = listener.grant
+    const { sights, isTimeDependent } = listener.grant
     if (isTimeDependent) {
       const onQuery = this.timeDependent.get(listener.live)
       if (onQuery === undefined) this.timeDependent.set(listener.live, new Set([listener]))
       else onQuery.add(listener)
     }
-    for (const { path, value } of seen) {
+    for (const sight of sights) {
       let node = this.#root
-      for (const key of path) {
+      for (const key of sight.path) {
         node.children ??= new Map()
         let child = node.children.get(key)
         if (child === undefined) {
@@ -63,14 +54,14 @@ export class ReadRights {
         node = child
       }
       node.dependants ??= new Map()
-      node.dependants.set(listener, value)
+      node.dependants.set(sight, listener)
     }
   }
 
   remove(listener: Listener): void {
     const onQuery = this.timeDependent.get(listener.live)
     if (onQuery?.delete(listener) && onQuery.size === 0) this.timeDependent.delete(listener.live)
-    for (const { path } of listener.grant.seen) removeAt(this.#root, path, 0, listener)
+    for (const sight of listener.grant.sights) removeAt(this.#root, sight, 0)
   }
 
   /**
@@ -81,38 +72,52 @@ export class ReadRights {
   touchedBy(path: Path, head: DataView, touched: (listener: Listener) => void): void {
     let node: Node = this.#root
     for (let depth = 0; ; depth++) {
-      if (node.dependants !== null) collect(node, path.slice(0, depth), head, touched)
+      if (node.dependants !== null) collect(node.dependants, head, touched)
       if (depth === path.length) break
       const child = node.children?.get(path[depth]!)
       if (child === undefined) return
       node = child
     }
-    if (node.children !== null) collectBelow(node, path, head, touched)
+    if (node.children !== null) collectBelow(node.children, head, touched)
   }
 }
 
-function collect(node: Node, path: Path, head: DataView, touched: (listener: Listener) => void): void {
-  const now = head.valueAt(path)
-  for (const [listener, seen] of node.dependants!) if (seen !== now) touched(listener)
+function collect(
+  dependants: Map<Sight, Listener>,
+  head: DataView,
+  touched: (listener: Listener) => void,
+): void {
+  for (const [sight, listener] of [...dependants]) if (looksDifferent(sight, head)) touched(listener)
 }
 
-function collectBelow(node: Node, path: Path, head: DataView, touched: (listener: Listener) => void): void {
-  for (const [key, child] of node.children!) {
-    const childPath = [...path, key]
-    if (child.dependants !== null) collect(child, childPath, head, touched)
-    if (child.children !== null) collectBelow(child, childPath, head, touched)
+function collectBelow(
+  children: Map<string, Node>,
+  head: DataView,
+  touched: (listener: Listener) => void,
+): void {
+  for (const child of [...children.values()]) {
+    if (child.dependants !== null) collect(child.dependants, head, touched)
+    if (child.children !== null) collectBelow(child.children, head, touched)
   }
+}
+
+function looksDifferent({ path, aspect, value }: Sight, head: DataView): boolean {
+  if (aspect === 'value') return head.valueAt(path) !== value
+  if (aspect === 'priority') return head.priorityAt(path) !== value
+  // Counting children again would cost what the rule costs: let the rule decide.
+  return true
 }
 
 /** @returns Whether the node is now empty. */
-function removeAt(node: Node, path: Path, depth: number, listener: Listener): boolean {
-  if (depth === path.length) {
-    node.dependants?.delete(listener)
+function removeAt(node: Node, sight: Sight, depth: number): boolean {
+  if (depth === sight.path.length) {
+    node.dependants?.delete(sight)
     if (node.dependants?.size === 0) node.dependants = null
   } else {
-    const child = node.children?.get(path[depth]!)
-    if (child !== undefined && removeAt(child, path, depth + 1, listener)) {
-      node.children!.delete(path[depth]!)
+    const key = sight.path[depth]!
+    const child = node.children?.get(key)
+    if (child !== undefined && removeAt(child, sight, depth + 1)) {
+      node.children!.delete(key)
       if (node.children!.size === 0) node.children = null
     }
   }

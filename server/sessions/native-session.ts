@@ -21,6 +21,7 @@ import {
   type ToClient,
   type ToServer,
 } from '../../protocol/index.ts'
+import type { Verified, Verifier } from '../auth.ts'
 import type { Database } from '../database.ts'
 import { anonymous, type Identity } from '../identity.ts'
 import type { Listener, Subscriber } from '../listeners/listener.ts'
@@ -42,13 +43,6 @@ export interface SessionLimits extends Limits {
   slowConsumerDeadlineMs: number
 }
 
-/** What verifying a token gives. */
-export interface Verified {
-  identity: Identity
-  /** Unix milliseconds; null when it does not expire. */
-  expiresAtMs: number | null
-}
-
 export interface SessionCounters {
   slowConsumers: number
   errors: number
@@ -60,8 +54,7 @@ export interface NativeSessionOptions {
   database: Database
   wire: NativeWire
   onDisconnect: OnDisconnect
-  /** Rejects with a RequestError. */
-  verify(token: string): Promise<Verified>
+  verifier: Verifier
   nowMs(): number
   /** A new push key. */
   pushId(): string
@@ -193,11 +186,14 @@ export class NativeSession implements Subscriber, WriteOrigin {
     this.#options.onDisconnect.run(this.#options.id)
   }
 
-  /** Tells the client that the server is about to close, and how long it may take to come back. */
-  goAway(delayMs: number): void {
-    if (this.#isClosed) return
+  /** Tells the client that the server is about to close, and over how long to spread its return. */
+  announceEnd(delayMs: number): void {
     this.#send({ type: 'goingAway', reason: 'the server is shutting down', delayMs })
-    this.#sink.close(closeReasons.goingAway)
+  }
+
+  /** Ends the connection; the client comes back by itself. */
+  end(): void {
+    if (!this.#isClosed) this.#sink.close(closeReasons.goingAway)
   }
 
   // Subscriber
@@ -412,15 +408,16 @@ export class NativeSession implements Subscriber, WriteOrigin {
   }
 
   #auth(id: number, token: string): void {
+    const known = this.#options.verifier.known(token)
+    if (known !== null) {
+      this.#authenticated(id, known)
+      return
+    }
     this.#isVerifying = true
-    this.#options
+    this.#options.verifier
       .verify(token)
       .then(
-        ({ identity, expiresAtMs }) => {
-          if (this.#isClosed) return
-          this.#becomes(identity, expiresAtMs)
-          this.#ack(id)
-        },
+        (verified) => this.#authenticated(id, verified),
         (error: unknown) => {
           this.#fail(
             id,
@@ -434,6 +431,12 @@ export class NativeSession implements Subscriber, WriteOrigin {
         this.#isVerifying = false
         this.#work()
       })
+  }
+
+  #authenticated(id: number, { identity, expiresAtMs }: Verified): void {
+    if (this.#isClosed) return
+    this.#becomes(identity, expiresAtMs)
+    this.#ack(id)
   }
 
   #becomes(identity: Identity, expiresAtMs: number | null): void {

@@ -42,10 +42,10 @@ export interface UpgradeRequest {
 export interface WebSocketRoute {
   path: string
   /**
-   * Called before the upgrade is answered.
+   * Called before the upgrade is answered; a promise when something has to be opened first.
    * @returns A status line that refuses it, or null.
    */
-  refuse(request: UpgradeRequest): string | null
+  refuse(request: UpgradeRequest): string | null | Promise<string | null>
   /** Called once the connection is open. A close reason ends it at once, so that browsers see why. */
   connect(request: UpgradeRequest, sink: Sink): Connection | CloseReason
   acceptsText: boolean
@@ -113,6 +113,10 @@ export function listen(options: TransportOptions): Promise<Transport> {
 }
 
 function addRoute(app: TemplatedApp, route: WebSocketRoute, onBug: (error: unknown) => void): void {
+  const onBugThenRefuse = (error: unknown): string => {
+    onBug(error)
+    return '500 Internal Server Error'
+  }
   app.ws<UserData>(route.path, {
     maxPayloadLength: route.frameBytesMax,
     maxBackpressure: route.backpressureBytesMax,
@@ -124,18 +128,29 @@ function addRoute(app: TemplatedApp, route: WebSocketRoute, onBug: (error: unkno
         origin: request.getHeader('origin'),
         remoteAddress: text(response.getRemoteAddressAsText()),
       }
+      const key = request.getHeader('sec-websocket-key')
+      const protocol = request.getHeader('sec-websocket-protocol')
+      const extensions = request.getHeader('sec-websocket-extensions')
+      const answer = (refusal: string | null): void => {
+        if (refusal !== null) {
+          response.writeStatus(refusal).end(refusal.slice(4))
+          return
+        }
+        const data: UserData = { request: upgrade, sink: null, connection: null }
+        response.upgrade<UserData>(data, key, protocol, extensions, context)
+      }
       const refusal = route.refuse(upgrade)
-      if (refusal !== null) {
-        response.writeStatus(refusal).end(refusal.slice(4))
+      if (refusal === null || typeof refusal === 'string') {
+        answer(refusal)
         return
       }
-      response.upgrade<UserData>(
-        { request: upgrade, sink: null, connection: null },
-        request.getHeader('sec-websocket-key'),
-        request.getHeader('sec-websocket-protocol'),
-        request.getHeader('sec-websocket-extensions'),
-        context,
-      )
+      let isAborted = false
+      response.onAborted(() => {
+        isAborted = true
+      })
+      refusal.catch(onBugThenRefuse).then((settled) => {
+        if (!isAborted) response.cork(() => answer(settled))
+      })
     },
     open(ws) {
       guarded(onBug, () => {

@@ -1,0 +1,208 @@
+/**
+ * Write: acked, flushed writes a second with rules on, 8 connections with 64 writes in flight each, 100-byte values;
+ * against raw LMDB committing the same rows in groups of 512, and Redis with `appendfsync always` where installed.
+ */
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createConnection } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { decodeToClient, Encoder, encodeToServer } from '../../protocol/index.ts'
+import { Histogram } from '../histogram.ts'
+import { RawWebSocket } from '../raw-websocket.ts'
+import { benchProgram, ServerProcess } from '../server-process.ts'
+import type { ScenarioOptions, Table } from '../table.ts'
+
+const CONNECTIONS = 8
+const IN_FLIGHT = 64
+const VALUE = 'x'.repeat(100)
+const WARM_UP_SECONDS = 1
+/** Distinct keys each connection writes in turn, so that rows are both made and replaced. */
+const KEYS = 20_000
+
+interface Measured {
+  name: string
+  acksPerSecond: number
+  cpuMicrosPerAck: number
+  p50Ms: number
+  p99Ms: number
+}
+
+export async function run({ seconds }: ScenarioOptions): Promise<Table> {
+  const raw = await rawLmdb(seconds)
+  const measured = [raw, await hearth(seconds, IN_FLIGHT), await hearth(seconds, 1, 1)]
+  const notes: string[] = []
+  if (spawnSync('redis-server', ['--version']).status === 0) measured.push(await redis(seconds))
+  else notes.push('redis-server is not installed: no Redis row')
+  return {
+    title: 'write: acked writes, flushed, rules on, 100-byte values',
+    columns: ['system', 'acks/s', 'x raw LMDB', 'CPU us/ack', 'p50 ms', 'p99 ms'],
+    rows: measured.map((m) => [
+      m.name,
+      m.acksPerSecond,
+      m.acksPerSecond / raw.acksPerSecond,
+      m.cpuMicrosPerAck,
+      m.p50Ms,
+      m.p99Ms,
+    ]),
+    notes,
+  }
+}
+
+async function hearth(seconds: number, inFlight: number, connections = CONNECTIONS): Promise<Measured> {
+  const server = await ServerProcess.hearth()
+  const encoder = new Encoder()
+  const latency = new Histogram()
+  let acks = 0
+  let isMeasuring = false
+  let isRunning = true
+  const clients = await Promise.all(
+    Array.from({ length: connections }, async (_, n) => {
+      const client = await RawWebSocket.connect(server.port, '/v1')
+      const sentAt = new Map<number, number>()
+      let nextId = 1
+      const sendOne = (): void => {
+        const id = nextId++
+        encoder.reset()
+        encodeToServer(encoder, {
+          type: 'set',
+          id,
+          path: ['bench', `c${n}`, `key${id % KEYS}`],
+          value: `${VALUE.slice(8)}${String(id).padStart(8, '0')}`,
+        })
+        if (isMeasuring && id % 16 === 0) sentAt.set(id, performance.now())
+        client.send(encoder.view())
+      }
+      client.onFrame = (payload) => {
+        let answered = 0
+        for (const message of decodeToClient(payload)) {
+          if (message.type === 'error') throw new Error(message.message)
+          if (message.type !== 'ack') continue
+          answered += message.ids.length
+          for (const id of message.ids) {
+            const at = sentAt.get(id)
+            if (at === undefined) continue
+            latency.record(performance.now() - at)
+            sentAt.delete(id)
+          }
+        }
+        acks += answered
+        if (!isRunning) return
+        client.socket.cork()
+        for (let i = 0; i < answered; i++) sendOne()
+        client.socket.uncork()
+      }
+      client.socket.cork()
+      for (let i = 0; i < inFlight; i++) sendOne()
+      client.socket.uncork()
+      return client
+    }),
+  )
+  await pause(WARM_UP_SECONDS)
+  isMeasuring = true
+  const acksBefore = acks
+  const cpuBefore = server.cpuMicros()
+  const startMs = performance.now()
+  await pause(seconds)
+  const cpu = server.cpuMicros() - cpuBefore
+  const count = acks - acksBefore
+  const elapsedMs = performance.now() - startMs
+  isRunning = false
+  for (const client of clients) client.close()
+  await server.stop()
+  return {
+    name: `hearth, ${connections} x ${inFlight} in flight`,
+    acksPerSecond: (count / elapsedMs) * 1000,
+    cpuMicrosPerAck: cpu / count,
+    p50Ms: latency.percentile(0.5),
+    p99Ms: latency.percentile(0.99),
+  }
+}
+
+/** The same rows put by one program with nothing else to do. */
+async function rawLmdb(seconds: number): Promise<Measured> {
+  const folder = mkdtempSync(join(tmpdir(), 'hearth-bench-'))
+  const [program, ...args] = benchProgram('raw-lmdb', folder, String(seconds))
+  const result = spawnSync(program!, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] })
+  rmSync(folder, { recursive: true, force: true })
+  return JSON.parse(result.stdout) as Measured
+}
+
+async function redis(seconds: number): Promise<Measured> {
+  const folder = mkdtempSync(join(tmpdir(), 'hearth-bench-'))
+  const port = 20_000 + (process.pid % 10_000)
+  const server = await ServerProcess.start(
+    [
+      'sh',
+      '-c',
+      `echo 127.0.0.1:${port}; exec redis-server --port ${port} --bind 127.0.0.1 --dir ${folder} --save '' --appendonly yes --appendfsync always >/dev/null`,
+    ],
+    { cleanUp: () => rmSync(folder, { recursive: true, force: true }) },
+  )
+  await reachable(port)
+  let acks = 0
+  let isRunning = true
+  const latency = new Histogram()
+  const sockets = Array.from({ length: CONNECTIONS }, (_, n) => {
+    const socket = createConnection({ port, host: '127.0.0.1', noDelay: true })
+    let sent = 0
+    const sentAt: number[] = []
+    const send = (count: number): void => {
+      let commands = ''
+      for (let i = 0; i < count; i++) {
+        const key = `bench/c${n}/key${sent++ % KEYS}`
+        commands += `*3\r\n$3\r\nSET\r\n$${key.length}\r\n${key}\r\n$${VALUE.length}\r\n${VALUE}\r\n`
+        sentAt.push(performance.now())
+      }
+      socket.write(commands)
+    }
+    socket.on('data', (chunk: Buffer) => {
+      let answered = 0
+      for (const byte of chunk) if (byte === 43) answered += 1
+      acks += answered
+      const nowMs = performance.now()
+      for (const at of sentAt.splice(0, answered)) if (Math.random() < 0.05) latency.record(nowMs - at)
+      if (isRunning && answered > 0) send(answered)
+    })
+    socket.once('connect', () => send(IN_FLIGHT))
+    return socket
+  })
+  await pause(WARM_UP_SECONDS)
+  const acksBefore = acks
+  const cpuBefore = server.cpuMicros()
+  const startMs = performance.now()
+  await pause(seconds)
+  const cpu = server.cpuMicros() - cpuBefore
+  const count = acks - acksBefore
+  const elapsedMs = performance.now() - startMs
+  isRunning = false
+  for (const socket of sockets) socket.destroy()
+  await server.stop()
+  return {
+    name: `redis, appendfsync always, ${CONNECTIONS} x ${IN_FLIGHT}`,
+    acksPerSecond: (count / elapsedMs) * 1000,
+    cpuMicrosPerAck: cpu / count,
+    p50Ms: latency.percentile(0.5),
+    p99Ms: latency.percentile(0.99),
+  }
+}
+
+async function reachable(port: number): Promise<void> {
+  for (let attempt = 0; attempt < 100; attempt++) {
+    const isOpen = await new Promise<boolean>((resolve) => {
+      const socket = createConnection({ port, host: '127.0.0.1' })
+      socket.once('connect', () => {
+        socket.destroy()
+        resolve(true)
+      })
+      socket.once('error', () => resolve(false))
+    })
+    if (isOpen) return
+    await pause(0.05)
+  }
+  throw new Error(`nothing listens on port ${port}`)
+}
+
+function pause(seconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, seconds * 1000))
+}

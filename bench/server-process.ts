@@ -1,0 +1,89 @@
+/**
+ * A server under measurement: its own process, its CPU time as the operating system counts it.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+export class ServerProcess {
+  readonly #child: ChildProcess
+  readonly port: number
+  readonly #cleanUp: () => void
+
+  private constructor(child: ChildProcess, port: number, cleanUp: () => void) {
+    this.#child = child
+    this.port = port
+    this.#cleanUp = cleanUp
+  }
+
+  /**
+   * Starts a command and waits until it prints an address that ends in `:port`.
+   * @param command Program and arguments.
+   */
+  static start(
+    command: readonly string[],
+    options: { env?: Record<string, string>; cleanUp?: () => void } = {},
+  ): Promise<ServerProcess> {
+    const [program, ...args] = command
+    const child = spawn(program!, args, {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, ...options.env },
+    })
+    return new Promise((resolve, reject) => {
+      let output = ''
+      child.once('error', reject)
+      child.once('exit', (code) => reject(new Error(`${command.join(' ')} exited with ${code}: ${output}`)))
+      child.stdout!.on('data', (chunk: Buffer) => {
+        output += chunk.toString()
+        const port = /(?:127\.0\.0\.1|localhost|0\.0\.0\.0):(\d+)/.exec(output)?.[1]
+        if (port !== undefined) {
+          child.removeAllListeners('exit')
+          resolve(new ServerProcess(child, Number(port), options.cleanUp ?? (() => {})))
+        }
+      })
+    })
+  }
+
+  /** Hearth on an empty data folder with the benchmark's rules, durability flushed. */
+  static hearth(env: Record<string, string> = {}): Promise<ServerProcess> {
+    const folder = mkdtempSync(join(tmpdir(), 'hearth-bench-'))
+    const main = fileURLToPath(new URL('../server/main.js', import.meta.url))
+    const rules = fileURLToPath(new URL('../../bench/database.rules.json', import.meta.url))
+    return ServerProcess.start(
+      [process.execPath, main, 'serve', '--port', '0', '--data', folder, '--rules', rules],
+      {
+        env: { HEARTH_LOG_LEVEL: 'warn', ...env },
+        cleanUp: () => rmSync(folder, { recursive: true, force: true }),
+      },
+    )
+  }
+
+  /** Microseconds of CPU, user and system, of all the process's threads so far. */
+  cpuMicros(): number {
+    const tasks = `/proc/${this.#child.pid}/task`
+    let nanos = 0
+    for (const task of readdirSync(tasks)) {
+      nanos += Number(readFileSync(`${tasks}/${task}/schedstat`, 'utf8').split(' ')[0])
+    }
+    return nanos / 1000
+  }
+
+  /** Resident memory, bytes. */
+  residentBytes(): number {
+    return Number(readFileSync(`/proc/${this.#child.pid}/statm`, 'utf8').split(' ')[1]) * 4096
+  }
+
+  async stop(): Promise<void> {
+    const exited = new Promise((resolve) => this.#child.once('exit', resolve))
+    this.#child.kill('SIGKILL')
+    await exited
+    this.#cleanUp()
+  }
+}
+
+/** A program of this folder, run by this Node. */
+export function benchProgram(name: string, ...args: string[]): string[] {
+  return [process.execPath, fileURLToPath(new URL(`./${name}.js`, import.meta.url)), ...args]
+}

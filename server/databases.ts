@@ -1,0 +1,127 @@
+/**
+ * Databases: the databases of one server by name, opened on first use, each with its own store, log and listeners.
+ * By policy a server has the names it lists, or any name a client asks for.
+ */
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { RequestError } from '../protocol/index.ts'
+import type { Ruleset } from '../rules/index.ts'
+import { type Config, isDatabaseName } from './config.ts'
+import { Database } from './database.ts'
+import type { Logger } from './log.ts'
+import type { Metrics } from './metrics.ts'
+import { OnDisconnect } from './on-disconnect.ts'
+import { NativeWire } from './sessions/native-wire.ts'
+import type { Publisher } from './sessions/sink.ts'
+import type { Store } from './store/store.ts'
+
+export const DEFAULT_DATABASE = 'default'
+
+/** A database with what sessions need beside it. */
+export interface OpenDatabase {
+  database: Database
+  nativeWire: NativeWire
+  onDisconnect: OnDisconnect
+}
+
+export interface DatabasesOptions {
+  config: Config
+  ruleset: Ruleset
+  metrics: Metrics
+  logger: Logger
+  publisher: Publisher
+  nowMs(): number
+  /** @param folder Of this database alone; exists. */
+  openStore(folder: string): Promise<Store>
+  onBug(error: unknown): void
+}
+
+/** One read may return this many values: about half a second of work for a client that asks for too much. */
+const READ_NODES_MAX = 500_000
+/** Each open database holds a file and a memory map; `open` mode lets clients choose names. */
+const OPEN_MAX = 1000
+
+export class Databases {
+  readonly #options: DatabasesOptions
+  readonly #opening = new Map<string, Promise<OpenDatabase>>()
+  readonly #open = new Map<string, OpenDatabase>()
+  #ruleset: Ruleset
+
+  constructor(options: DatabasesOptions) {
+    this.#options = options
+    this.#ruleset = options.ruleset
+  }
+
+  /** A database that is already open. */
+  find(name: string): OpenDatabase | undefined {
+    return this.#open.get(name)
+  }
+
+  all(): Iterable<OpenDatabase> {
+    return this.#open.values()
+  }
+
+  get size(): number {
+    return this.#open.size
+  }
+
+  /** @throws {RequestError} `unknown_database` where the policy does not allow the name. */
+  async open(name: string): Promise<OpenDatabase> {
+    const open = this.#open.get(name)
+    if (open !== undefined) return open
+    const { mode, names } = this.#options.config.databases
+    if (!isDatabaseName(name) || (mode === 'listed' && !names.includes(name))) {
+      throw new RequestError('unknownDatabase', 'this server has no database of that name')
+    }
+    if (this.#opening.size >= OPEN_MAX) {
+      throw new RequestError('unknownDatabase', `this server holds at most ${OPEN_MAX} open databases`)
+    }
+    let opening = this.#opening.get(name)
+    if (opening === undefined) {
+      opening = this.#openNow(name)
+      this.#opening.set(name, opening)
+      // A name whose folder could not be opened may be asked for again.
+      opening.catch(() => this.#opening.delete(name))
+    }
+    return opening
+  }
+
+  async idle(): Promise<void> {
+    await Promise.all([...this.#open.values()].map(({ database }) => database.idle()))
+  }
+
+  async close(): Promise<void> {
+    await Promise.allSettled(this.#opening.values())
+    await Promise.all([...this.#open.values()].map(({ database }) => database.close()))
+    this.#open.clear()
+  }
+
+  async #openNow(name: string): Promise<OpenDatabase> {
+    const { config, metrics, logger, publisher, nowMs, openStore, onBug } = this.#options
+    const folder = join(config.data, name)
+    mkdirSync(folder, { recursive: true })
+    const store = await openStore(folder)
+    const database = new Database({
+      name,
+      store,
+      ruleset: this.#ruleset,
+      counters: metrics.counters,
+      nowMs,
+      readNodesMax: READ_NODES_MAX,
+      writeQueueMax: config.limits.writeQueueMax,
+      onGroup: (group) => metrics.observeGroup(group),
+      onBug,
+    })
+    const open: OpenDatabase = {
+      database,
+      nativeWire: new NativeWire(name, publisher, metrics.counters),
+      onDisconnect: new OnDisconnect(database),
+    }
+    database.addWire(open.nativeWire)
+    open.onDisconnect.runLeftovers()
+    database.collectGarbage()
+    this.#open.set(name, open)
+    logger.info({ database: name, revision: database.revision }, 'database open')
+    return open
+  }
+}

@@ -1,0 +1,219 @@
+/**
+ * Server: the composition root. The only file that builds the parts and joins them.
+ */
+import { existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { nanoid } from 'nanoid'
+import { closeReasons, pushIdMaker, RequestError } from '../protocol/index.ts'
+import { allowAll, denyAll, loadRuleset, type Ruleset } from '../rules/index.ts'
+import { createVerifier, type Verifier } from './auth.ts'
+import type { Config } from './config.ts'
+import { Databases, DEFAULT_DATABASE } from './databases.ts'
+import { createLogger, type Logger } from './log.ts'
+import { Metrics } from './metrics.ts'
+import { NativeSession, type SessionLimits } from './sessions/native-session.ts'
+import type { Publisher } from './sessions/sink.ts'
+import type { Store } from './store/store.ts'
+import { openLmdbStore } from './store/store-lmdb.ts'
+import { httpHandler } from './transport/http.ts'
+import { listen, type Transport, type WebSocketRoute } from './transport/websocket.ts'
+
+/** Why a server could not start, in one line. */
+export class StartError extends Error {}
+
+export interface RunningServer {
+  readonly address: { host: string; port: number }
+  /** `http://host:port`; the same port serves every protocol. */
+  readonly url: string
+  /** True when there is no rules file and everything is open (`--dev`). */
+  readonly isOpen: boolean
+  /** Stops accepting, tells clients to come back elsewhere, flushes, closes. Safe to call twice. */
+  drain(): Promise<void>
+  /** Ends everything without telling clients first; what is queued is still flushed. */
+  close(): Promise<void>
+}
+
+export interface ServerParts {
+  nowMs?: () => number
+  random?: () => number
+  logger?: Logger
+  /** Opens the store of one database in its own folder. */
+  openStore?: (folder: string) => Promise<Store>
+}
+
+/** Clients of a server that goes away come back over this long, so that the next one is not met by all at once. */
+const RECONNECT_SPREAD_MS = 2000
+
+/** @throws {StartError} with one line that says what is wrong and where. */
+export async function startServer(config: Config, parts: ServerParts = {}): Promise<RunningServer> {
+  const nowMs = parts.nowMs ?? Date.now
+  const logger = parts.logger ?? createLogger(config.log)
+  const { ruleset, isOpen } = loadRules(config)
+  const metrics = new Metrics()
+  const onBug = (error: unknown): void => {
+    metrics.counters.bugs += 1
+    logger.error({ err: error }, 'internal error')
+  }
+  mkdirSync(config.data, { recursive: true })
+  const transportSlot: { current: Transport | null } = { current: null }
+  const publisher: Publisher = { publish: (topic, bytes) => transportSlot.current?.publish(topic, bytes) }
+  const openStore =
+    parts.openStore ??
+    ((folder: string) =>
+      openLmdbStore({
+        folder,
+        mapBytesMax: config.databaseBytesMax,
+        cacheBytes: config.cacheBytes,
+        durability: config.durability,
+      }))
+  const databases = new Databases({ config, ruleset, metrics, logger, publisher, nowMs, openStore, onBug })
+  const sessions = new Set<NativeSession>()
+  let isReady = false
+  try {
+    const verifier = createVerifier(config, { nowMs })
+    for (const name of config.databases.names) await databases.open(name)
+    const transport = await listen({
+      host: config.host,
+      port: config.port,
+      routes: [
+        nativeRoute({ config, databases, sessions, verifier, metrics, logger, nowMs, random: parts.random }),
+      ],
+      http: httpHandler({
+        isReady: () => isReady,
+        metrics: async () => ({ contentType: metrics.contentType, text: await metrics.text() }),
+      }),
+      onBug,
+    })
+    transportSlot.current = transport
+    isReady = true
+    metrics.gauge('connections', () => sessions.size)
+    metrics.gauge('databases', () => databases.size)
+    metrics.gauge('listeners', () => {
+      let count = 0
+      for (const { database } of databases.all()) count += database.listenerCount
+      return count
+    })
+    logger.info({ host: config.host, port: transport.port, dev: config.dev }, 'serving')
+
+    let ended: Promise<void> | null = null
+    const end = async (isGraceful: boolean): Promise<void> => {
+      isReady = false
+      transport.stopAccepting()
+      if (isGraceful) {
+        for (const session of sessions) session.announceEnd(RECONNECT_SPREAD_MS)
+        await withinMs(databases.idle(), config.drainTimeoutMs / 2)
+      }
+      for (const session of [...sessions]) session.end()
+      transport.close()
+      await withinMs(databases.close(), config.drainTimeoutMs / 2)
+      metrics.close()
+      logger.info('closed')
+    }
+    return {
+      address: { host: config.host, port: transport.port },
+      url: `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${transport.port}`,
+      isOpen,
+      drain: () => {
+        ended ??= end(true)
+        return ended
+      },
+      close: () => {
+        ended ??= end(false)
+        return ended
+      },
+    }
+  } catch (error) {
+    await databases.close()
+    metrics.close()
+    throw error
+  }
+}
+
+/** No rules file means that everything is denied, or with `--dev` that everything is open. */
+function loadRules(config: Config): { ruleset: Ruleset; isOpen: boolean } {
+  if (!existsSync(config.rules))
+    return config.dev ? { ruleset: allowAll, isOpen: true } : { ruleset: denyAll, isOpen: false }
+  const loaded = loadRuleset(readFileSync(config.rules, 'utf8'))
+  if (loaded.ok) return { ruleset: loaded.ruleset, isOpen: false }
+  const [first, ...others] = loaded.errors
+  const more =
+    others.length === 0
+      ? ''
+      : `\n(and ${others.length} more; see them with: hearth rules check ${config.rules})`
+  throw new StartError(`${config.rules}:${first!.toString()}${more}`)
+}
+
+interface NativeRouteParts {
+  config: Config
+  databases: Databases
+  sessions: Set<NativeSession>
+  verifier: Verifier
+  metrics: Metrics
+  logger: Logger
+  nowMs(): number
+  random: (() => number) | undefined
+}
+
+function nativeRoute(parts: NativeRouteParts): WebSocketRoute {
+  const { config, databases, sessions, verifier, metrics, logger, nowMs } = parts
+  const makePushId = pushIdMaker(parts.random)
+  const limits: SessionLimits = config.limits
+  return {
+    path: '/v1',
+    acceptsText: false,
+    frameBytesMax: config.limits.frameBytesMax,
+    backpressureBytesMax: config.limits.slowConsumerSoftBytes,
+    idleTimeoutSeconds: Math.round(config.limits.idleTimeoutMs / 1000),
+    refuse: ({ query, origin }) => {
+      if (sessions.size >= config.limits.connectionsMax) return '503 Service Unavailable'
+      if (origin !== '' && !config.allowedOrigins.includes('*') && !config.allowedOrigins.includes(origin)) {
+        return '403 Forbidden'
+      }
+      const name = query.get('database') ?? DEFAULT_DATABASE
+      if (databases.find(name) !== undefined) return null
+      return databases.open(name).then(
+        () => null,
+        (error: unknown) => {
+          // Let in and closed with a code at once: a browser cannot see why an upgrade was refused.
+          if (error instanceof RequestError) return null
+          throw error
+        },
+      )
+    },
+    connect: ({ query, remoteAddress }, sink) => {
+      const open = databases.find(query.get('database') ?? DEFAULT_DATABASE)
+      if (open === undefined) return closeReasons.unknownDatabase
+      const id = nanoid()
+      const session = new NativeSession({
+        id,
+        sink,
+        database: open.database,
+        wire: open.nativeWire,
+        onDisconnect: open.onDisconnect,
+        verifier,
+        nowMs,
+        pushId: () => makePushId(nowMs()),
+        limits,
+        counters: metrics.counters,
+      })
+      sessions.add(session)
+      metrics.counters.connectionsOpened += 1
+      logger.debug({ connection: id, database: open.database.name, remoteAddress }, 'connection open')
+      return {
+        open: () => session.open(),
+        receive: (frame) => session.receive(frame),
+        drained: () => session.drained(),
+        dropped: () => session.dropped(),
+        closed: () => {
+          sessions.delete(session)
+          session.closed()
+          logger.debug({ connection: id }, 'connection closed')
+        },
+      }
+    },
+  }
+}
+
+/** Waits for a promise, but not longer than this: a client or disk that hangs must not keep a server from ending. */
+function withinMs(promise: Promise<unknown>, ms: number): Promise<unknown> {
+  return Promise.race([promise, new Promise((resolve) => setTimeout(resolve, ms).unref())])
+}
