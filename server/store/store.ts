@@ -10,21 +10,24 @@
  *
  * INVARIANT: while a flush is under way nothing is staged, and reads of the flushed state answer as before it.
  */
-import type { Leaf, Path, Priority, Value } from '../../protocol/index.ts'
+import { type Leaf, type Path, type Priority, RequestError, type Value } from '../../protocol/index.ts'
 import type { DataView } from '../../rules/data-view.ts'
 
 /** A tree one may read. It is also the DataView that rules read through. */
 export interface TreeView extends DataView {
   /**
-   * The whole value at a path in export form.
+   * The whole value at a path in export form. It shares structure with the store: never change it.
    * @param nodesMax Leaves read before `TooLargeError` is thrown, so that one read cannot stall the loop.
    */
   read(path: Path, nodesMax?: number): Value
   /**
-   * Children of a path in key order, lazily, without their values.
+   * Children of a path in key order, lazily, without their values; to be walked within the event turn.
    * `from`/`to` are inclusive bounds; `reverse` walks from the end. Costs O(children walked).
    */
-  keys(path: Path, options?: { from?: string; to?: string; reverse?: boolean; limit?: number }): Iterable<string>
+  keys(
+    path: Path,
+    options?: { from?: string; to?: string; reverse?: boolean; limit?: number },
+  ): Iterable<string>
 }
 
 /** One location and what it becomes: a set of values that belong together is one atomic write. */
@@ -68,6 +71,7 @@ export interface Store {
    * Applies one write to the head and raises its revision by one. Costs O(depth), whatever the number of
    * siblings. Entries do not contain each other.
    * @returns The new head revision.
+   * @throws {StoreUnavailableError} There is no room left and the write does more than delete; nothing was staged.
    */
   stage(entries: readonly Entry[]): number
   /** Sets or clears the priority of a node that exists; does nothing to one that does not. */
@@ -76,19 +80,25 @@ export interface Store {
   discard(): void
   /**
    * Writes all that is staged in one transaction and resolves when it is durable; `flushed` is then the head.
+   * With durability `committed` it resolves once the transaction is visible, which a power cut may still undo.
    * @throws {StoreUnavailableError} The disk is full or failed: nothing of the group is kept, head is flushed again.
    */
   flush(): Promise<void>
   /**
-   * Stages the removal of rows left from replaced or deleted subtrees, at most `rowsMax` of them.
-   * @returns Whether more is left to do.
+   * Stages the removal of rows left from replaced or deleted subtrees, at most `rowsMax` of them; once for each
+   * group. Like a write it reaches the disk with the next flush.
+   * @returns Whether more will be left to do.
    */
   collectGarbage(rowsMax: number): boolean
   close(): Promise<void>
 }
 
 /** The disk is full or failing. What was acked is kept; the store serves again once there is room. */
-export class StoreUnavailableError extends Error {}
+export class StoreUnavailableError extends RequestError {
+  constructor(message: string) {
+    super('unavailable', message, 1000)
+  }
+}
 
 /** More was asked for than one read may take. */
 export class TooLargeError extends Error {}

@@ -1,0 +1,212 @@
+/**
+ * Tree store: the store contract over any rows. Joins the tree with the records beside it, the garbage behind it
+ * and the row that says which revision all of it is.
+ */
+import { strict as assert } from 'node:assert'
+import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Decoder, type Path, type Priority } from '../../protocol/index.ts'
+import { GarbageCollector } from './garbage.ts'
+import { Records } from './records.ts'
+import { META_ID, RowBatch, type Rows } from './rows.ts'
+import { type Entry, type Store, StoreUnavailableError, type TreeView } from './store.ts'
+import { Tree } from './tree.ts'
+import { StoreView } from './tree-view.ts'
+
+/** Raised with every change of the row layout; a folder written by a newer format is refused. */
+export const STORE_FORMAT = 1
+
+/** Objects up to this many bytes of msgpack are kept as one row. Chosen by bench/scenarios/store.ts. */
+export const PACKED_BYTES_MAX = 1024
+
+export interface TreeStoreOptions {
+  /** Objects whose msgpack is larger get a row for each child. 0 packs leaves only. */
+  packedBytesMax: number
+  /** Memory for decoded rows. */
+  cacheBytes: number
+  /** Awaited after each commit, before it counts as flushed: slow disks for tests and benchmarks. */
+  flushDelayMs: number
+  beforeFlushed: (() => Promise<void>) | null
+}
+
+const defaults: TreeStoreOptions = {
+  packedBytesMax: PACKED_BYTES_MAX,
+  cacheBytes: 64 * 1024 * 1024,
+  flushDelayMs: 0,
+  beforeFlushed: null,
+}
+
+interface Meta {
+  format: number
+  epoch: string
+  revision: number
+  nextId: number
+}
+
+export class TreeStore implements Store {
+  readonly flushed: TreeView
+  readonly head: TreeView
+  readonly epoch: string
+  readonly records: Records
+  readonly #rows: Rows
+  readonly #tree: Tree
+  readonly #garbage: GarbageCollector
+  readonly #options: TreeStoreOptions
+  readonly #batch = new RowBatch()
+  #flushedRevision = 0
+  #headRevision = 0
+  /** Whether every write of the group only deletes. */
+  #isDeletesOnly = true
+  #flushing: Promise<void> | null = null
+  #isClosed = false
+
+  constructor(rows: Rows, options: Partial<TreeStoreOptions>) {
+    this.#options = { ...defaults, ...options }
+    this.#rows = rows
+    this.#tree = new Tree(rows, this.#options)
+    this.#garbage = new GarbageCollector(rows)
+    this.records = new Records(rows, () => this.#assertMayStage())
+    this.flushed = new StoreView(this.#tree, false)
+    this.head = new StoreView(this.#tree, true)
+    const meta = readMeta(rows)
+    if (meta === null) {
+      this.epoch = randomBytes(9).toString('base64url')
+      return
+    }
+    this.epoch = meta.epoch
+    this.#flushedRevision = meta.revision
+    this.#headRevision = meta.revision
+    this.#tree.nextId = meta.nextId
+  }
+
+  get flushedRevision(): number {
+    return this.#flushedRevision
+  }
+
+  get headRevision(): number {
+    return this.#headRevision
+  }
+
+  get hasStaged(): boolean {
+    return (
+      this.#headRevision !== this.#flushedRevision ||
+      this.#tree.hasStaged ||
+      this.records.hasStaged ||
+      this.#garbage.hasStaged
+    )
+  }
+
+  get hasGarbage(): boolean {
+    return this.#garbage.isLeft
+  }
+
+  stage(entries: readonly Entry[]): number {
+    this.#assertMayStage()
+    const isDeletes = entries.every((entry) => entry.value === null)
+    // Refused here, before anything is staged, so that deletions still find a group that can be committed.
+    if (!isDeletes && this.#rows.isFull) {
+      throw new StoreUnavailableError(
+        'the database has no room left; until there is, it only takes deletions',
+      )
+    }
+    this.#isDeletesOnly &&= isDeletes
+    for (const { path, value } of entries) this.#tree.stage(path, value)
+    this.#headRevision += 1
+    return this.#headRevision
+  }
+
+  stagePriority(path: Path, priority: Priority | null): number {
+    this.#assertMayStage()
+    this.#isDeletesOnly &&= priority === null
+    this.#tree.stagePriority(path, priority)
+    this.#headRevision += 1
+    return this.#headRevision
+  }
+
+  collectGarbage(rowsMax: number): boolean {
+    this.#assertMayStage()
+    return this.#garbage.stage(rowsMax)
+  }
+
+  #assertMayStage(): void {
+    assert(this.#flushing === null, 'nothing is staged while a flush is under way')
+    assert(!this.#isClosed, 'the store is open')
+  }
+
+  discard(): void {
+    assert(this.#flushing === null, 'what is being flushed cannot be discarded')
+    this.#tree.discard()
+    this.records.discard()
+    this.#garbage.discard()
+    this.#headRevision = this.#flushedRevision
+    this.#isDeletesOnly = true
+  }
+
+  flush(): Promise<void> {
+    this.#assertMayStage()
+    if (!this.hasStaged) return Promise.resolve()
+    this.#flushing = this.#flush().finally(() => {
+      this.#flushing = null
+    })
+    return this.#flushing
+  }
+
+  async #flush(): Promise<void> {
+    const batch = this.#batch
+    try {
+      batch.isDeletesOnly = this.#isDeletesOnly
+      this.#tree.writeBatch(batch)
+      this.records.writeBatch(batch)
+      this.#garbage.writeBatch(batch)
+      this.#writeMeta(batch)
+      await this.#rows.commit(batch)
+    } catch (error) {
+      batch.reset()
+      this.#flushing = null
+      this.discard()
+      throw error
+    }
+    const { flushDelayMs, beforeFlushed } = this.#options
+    if (flushDelayMs > 0) await sleep(flushDelayMs)
+    if (beforeFlushed !== null) await beforeFlushed()
+    this.#rows.advance()
+    this.#garbage.settle(this.#tree.leavesGarbage)
+    this.#tree.settle(batch)
+    this.records.settle()
+    this.#flushedRevision = this.#headRevision
+    this.#isDeletesOnly = true
+    batch.reset()
+  }
+
+  #writeMeta(batch: RowBatch): void {
+    const { encoder } = batch
+    const start = encoder.length
+    const meta: Meta = {
+      format: STORE_FORMAT,
+      epoch: this.epoch,
+      revision: this.#headRevision,
+      nextId: this.#tree.nextIdInFlight,
+    }
+    encoder.value(meta)
+    batch.put(META_ID, '', start, encoder.length)
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    await this.#flushing?.catch(() => {})
+    this.#isClosed = true
+    await this.#rows.close()
+  }
+}
+
+function readMeta(rows: Rows): Meta | null {
+  const bytes = rows.get(META_ID, '')
+  if (bytes === null) return null
+  const meta = new Decoder(bytes).value() as Meta
+  if (meta.format > STORE_FORMAT) {
+    throw new Error(
+      `the data was written in store format ${meta.format}; this version reads formats up to ${STORE_FORMAT}`,
+    )
+  }
+  return meta
+}
