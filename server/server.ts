@@ -61,7 +61,7 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
     ((folder: string) =>
       openLmdbStore({
         folder,
-        mapBytesMax: config.databaseBytesMax,
+        databaseBytesMax: config.databaseBytesMax,
         cacheBytes: config.cacheBytes,
         durability: config.durability,
       }))

@@ -1,0 +1,140 @@
+/**
+ * What server tests share: a whole server on port 0 with a real store in a temporary folder, and a bare client that
+ * speaks the native protocol frame by frame, so that tests see exactly what travels.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import WebSocket from 'ws'
+import {
+  decodeToClient,
+  Encoder,
+  encodeToServer,
+  type ToClient,
+  type ToServer,
+} from '../../protocol/index.ts'
+import { type ConfigValues, configFrom } from '../config.ts'
+import { type RunningServer, type ServerParts, startServer } from '../server.ts'
+
+/** The part of vitest's test context that these helpers use. */
+export interface Cleanup {
+  onTestFinished(call: () => unknown): void
+}
+
+export const SECRET = 'a secret of at least thirty-two bytes!'
+
+export interface TestServer extends RunningServer {
+  folder: string
+  rulesFile: string
+}
+
+/** @param rules Content of `rules` in the rules file; without it everything is denied. */
+export async function serve(
+  t: Cleanup,
+  options: { rules?: object; config?: ConfigValues; parts?: ServerParts; folder?: string } = {},
+): Promise<TestServer> {
+  const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'hearth-'))
+  const rulesFile = join(folder, 'rules.json')
+  if (options.rules !== undefined) writeFileSync(rulesFile, JSON.stringify({ rules: options.rules }))
+  const config = configFrom({
+    port: 0,
+    data: join(folder, 'data'),
+    rules: rulesFile,
+    log: { level: 'silent' },
+    ...options.config,
+  })
+  const server = await startServer(config, options.parts)
+  t.onTestFinished(async () => {
+    await server.close()
+    if (options.folder === undefined) rmSync(folder, { recursive: true, force: true })
+  })
+  return { ...server, folder, rulesFile }
+}
+
+/** Rules that allow everything. */
+export const OPEN = { '.read': true, '.write': true }
+
+type Request = ToServer extends infer M ? (M extends ToServer ? Omit<M, 'id'> : never) : never
+
+/** A connection that keeps all it heard, in order. */
+export class BareClient {
+  readonly heard: ToClient[] = []
+  readonly closed: Promise<{ code: number; reason: string }>
+  readonly socket: WebSocket
+  #nextId = 1
+  #waiting: { matches: (message: ToClient) => boolean; resolve: (message: ToClient) => void }[] = []
+
+  private constructor(socket: WebSocket) {
+    this.socket = socket
+    socket.binaryType = 'nodebuffer'
+    socket.on('message', (data: Buffer) => {
+      for (const message of decodeToClient(data)) {
+        this.heard.push(message)
+        for (const waiter of [...this.#waiting]) {
+          if (!waiter.matches(message)) continue
+          this.#waiting = this.#waiting.filter((other) => other !== waiter)
+          waiter.resolve(message)
+        }
+      }
+    })
+    this.closed = new Promise((resolve) => {
+      socket.on('close', (code, reason) => resolve({ code, reason: reason.toString() }))
+    })
+    socket.on('error', () => {})
+  }
+
+  static async connect(t: Cleanup, server: { url: string }, query = ''): Promise<BareClient> {
+    const client = new BareClient(new WebSocket(`${server.url.replace('http', 'ws')}/v1${query}`))
+    t.onTestFinished(() => client.socket.terminate())
+    await Promise.race([client.next('hello'), client.closed])
+    return client
+  }
+
+  /** The first message of a type, heard already or still to come. */
+  next<T extends ToClient['type']>(
+    type: T,
+    matches: (message: Extract<ToClient, { type: T }>) => boolean = () => true,
+  ): Promise<Extract<ToClient, { type: T }>> {
+    const fits = (message: ToClient): boolean =>
+      message.type === type && matches(message as Extract<ToClient, { type: T }>)
+    const found = this.heard.find(fits)
+    if (found !== undefined) return Promise.resolve(found as Extract<ToClient, { type: T }>)
+    return new Promise((resolve) => {
+      this.#waiting.push({
+        matches: fits,
+        resolve: (message) => resolve(message as Extract<ToClient, { type: T }>),
+      })
+    })
+  }
+
+  /** Sends a request and resolves with its answer, whichever it is. */
+  ask(request: Request): Promise<ToClient> {
+    const id = this.send(request)
+    return this.answer(id)
+  }
+
+  answer(id: number): Promise<ToClient> {
+    const isAnswer = (message: ToClient): boolean =>
+      ('id' in message && message.id === id) || (message.type === 'ack' && message.ids.includes(id))
+    const found = this.heard.find(isAnswer)
+    if (found !== undefined) return Promise.resolve(found)
+    return new Promise((resolve) => this.#waiting.push({ matches: isAnswer, resolve }))
+  }
+
+  /** @returns The id it was sent with. */
+  send(request: Request): number {
+    const id = this.#nextId++
+    const encoder = new Encoder()
+    encodeToServer(encoder, { ...request, id } as ToServer)
+    this.socket.send(encoder.take())
+    return id
+  }
+
+  sendBytes(bytes: Uint8Array | string): void {
+    this.socket.send(bytes)
+  }
+}
+
+export function path(text: string): string[] {
+  return text.split('/').filter((key) => key !== '')
+}
