@@ -39,7 +39,7 @@ import {
   whole,
 } from './config-kinds.ts'
 
-export { isDatabaseName, Secret } from './config-kinds.ts'
+export { isDatabaseName, parseDuration, Secret } from './config-kinds.ts'
 
 /** Signature algorithms a token may use. `none` is not one of them. */
 const ALGORITHMS = [

@@ -1,0 +1,26 @@
+#!/usr/bin/env node
+/**
+ * The process: hands the world to the CLI and ends with its exit code.
+ */
+import { runCli } from './cli.ts'
+import { withoutTokens } from './log.ts'
+
+// What nobody caught is a bug, and state may be half changed: say it and end; a supervisor starts anew.
+for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
+  process.on(event, (error: unknown) => {
+    process.stderr.write(withoutTokens(`hearth: ${error instanceof Error ? error.stack : String(error)}\n`))
+    process.exit(1)
+  })
+}
+// Whoever read our output may go (`hearth serve | head -1`); the server does not end for that.
+process.stdout.on('error', () => {})
+process.stderr.on('error', () => {})
+
+process.exit(
+  await runCli(process.argv.slice(2), {
+    out: (text) => process.stdout.write(text),
+    err: (text) => process.stderr.write(text),
+    env: process.env,
+    signals: process,
+  }),
+)
