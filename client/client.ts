@@ -1,0 +1,250 @@
+/**
+ * Client: a database as the app holds it. Joins the connection to the replica and decides what a write looks like
+ * before the server has answered it.
+ */
+import { isAtOrAbove, type Path } from '../protocol/path.ts'
+import { resolveServerValues } from '../protocol/server-value.ts'
+import { hasOwn, parseValue, type Value } from '../protocol/value.ts'
+import { type AuthSource, Connection, type RequestBody } from './connection.ts'
+import { type Environment, realEnvironment } from './environment.ts'
+import { HearthError, refusing } from './errors.ts'
+import type { Entries, PendingWrite } from './pending-writes.ts'
+import { PushIds } from './push-id.ts'
+import { isInfo } from './ref.ts'
+import { Replica } from './replica.ts'
+
+export interface DatabaseOptions {
+  /** Which database of the server; without it the server's default one. */
+  database?: string
+  /** A token, or a function that gives a fresh one: it is called at every connect and when a token has expired. */
+  auth?: AuthSource
+  /** The token was refused, so the connection goes on without identity. Without this it is a console warning. */
+  onAuthError?: (error: HearthError) => void
+  /** Clock, randomness, timers and sockets, for tests. */
+  environment?: Partial<Environment>
+}
+
+const CONNECTED: Path = ['.info', 'connected']
+const SERVER_TIME_OFFSET: Path = ['.info', 'serverTimeOffset']
+
+export class Database {
+  /** The server's address as http(s), without a trailing slash. */
+  readonly url: string
+  /** @internal */ readonly connection: Connection
+  /** @internal */ readonly data: Replica
+  /** @internal */ readonly info: Replica
+  /** @internal */ readonly environment: Environment
+  /** @internal What must happen when the connection is lost. */
+  readonly onLost = new Set<() => void>()
+  readonly #pushIds: PushIds
+  readonly #unsettled = new Set<{ entries: Entries; settled: Promise<unknown> }>()
+  #serverTimeOffsetMs = 0
+
+  constructor(address: string, options: DatabaseOptions) {
+    const { httpUrl, socketUrl } = readAddress(address, options.database)
+    this.url = httpUrl
+    this.environment = { ...realEnvironment, ...options.environment }
+    this.#pushIds = new PushIds(() => this.environment.random())
+    const onAuthError =
+      options.onAuthError ?? ((error) => console.warn(`hearth: going on without identity: ${error.message}`))
+    this.connection = new Connection(socketUrl, this.environment, options.auth ?? null, {
+      relisten: () => this.data.relisten(),
+      online: (serverTimeOffsetMs) => {
+        this.#serverTimeOffsetMs = serverTimeOffsetMs
+        this.info.assume([
+          [SERVER_TIME_OFFSET, serverTimeOffsetMs],
+          [CONNECTED, true],
+        ])
+      },
+      lost: () => {
+        this.data.lost()
+        for (const task of this.onLost) task()
+        this.info.assume([[CONNECTED, false]])
+      },
+      pushed: (message) => this.data.pushed(message),
+      stopped: (error) => this.data.failAll(error),
+      authFailed: onAuthError,
+    })
+    this.data = new Replica(this.connection)
+    this.info = new Replica(this.connection)
+    this.info.serve(['.info'], { connected: false, serverTimeOffset: 0 })
+  }
+
+  /** @internal */
+  start(): void {
+    this.connection.start()
+  }
+
+  /** The server's clock as far as this client knows, Unix milliseconds. */
+  get serverTimeMs(): number {
+    return this.environment.nowMs() + this.#serverTimeOffsetMs
+  }
+
+  /** @internal */
+  nextPushId(): string {
+    return this.#pushIds.next(this.serverTimeMs)
+  }
+
+  /** @internal `.info` lives in the client. */
+  replicaOf(path: Path): Replica {
+    return isInfo(path) ? this.info : this.data
+  }
+
+  /**
+   * Sends a write and shows it at once.
+   * @internal
+   * @param entries What it does, paths from the root.
+   */
+  write(body: RequestBody, entries: Entries): Promise<void> {
+    const pending: PendingWrite = { entries: this.guess(entries) }
+    let isSettled = false
+    const settle = (): void => {
+      isSettled = true
+      this.data.remove(pending)
+    }
+    const settled = new Promise<void>((resolve, reject) => {
+      // Sent before it is shown: what a listener writes in answer must reach the server after it.
+      this.connection.send({
+        body,
+        kind: 'write',
+        done: () => {
+          settle()
+          resolve()
+        },
+        failed: (error) => {
+          settle()
+          reject(error)
+        },
+      })
+    })
+    if (!isSettled) {
+      const record = { entries, settled }
+      this.#unsettled.add(record)
+      const forget = (): boolean => this.#unsettled.delete(record)
+      settled.then(forget, forget)
+      this.data.add(pending)
+    }
+    return settled
+  }
+
+  /** @internal Resolves when own writes at, above and below a path are answered; null when there are none. */
+  whenSettled(path: Path): Promise<unknown> | null {
+    const overlapping = [...this.#unsettled].filter(({ entries }) =>
+      entries.some(([at]) => isAtOrAbove(at, path) || isAtOrAbove(path, at)),
+    )
+    return overlapping.length === 0 ? null : Promise.allSettled(overlapping.map(({ settled }) => settled))
+  }
+
+  /** @internal What the server will make of server values. An increment of something unknown is not guessed. */
+  guess(entries: Entries): Entries {
+    return entries.flatMap(([path, value]) => {
+      const base = this.data.base(path)
+      if (base === undefined && hasIncrement(value)) return []
+      return [[path, resolveServerValues(value, base ?? null, this.serverTimeMs)] as const]
+    })
+  }
+}
+
+/**
+ * A database on a Hearth server. Nothing is sent before its first `ref`.
+ *
+ * @param address `http(s)://` or `ws(s)://`, host and port; `?ns=name` names a database, as in Firebase.
+ * @throws {HearthError} `invalid_url`
+ */
+export function getDatabase(address: string, options: DatabaseOptions = {}): Database {
+  return new Database(address, options)
+}
+
+/** Closes the connection until `goOnline`. Listeners keep what they have; writes wait; `get` fails. */
+export function goOffline(db: Database): void {
+  db.connection.goOffline()
+}
+
+export function goOnline(db: Database): void {
+  db.connection.goOnline()
+}
+
+/** Ends the connection: what is pending fails with code `terminated`, listeners are canceled with it. */
+export function terminate(db: Database): void {
+  db.connection.stop(new HearthError('terminated', 'terminated: terminate() was called'))
+}
+
+/**
+ * Takes another identity; null takes none. Listeners the new identity may not keep are canceled.
+ * @returns Resolves when the server accepted it or, while offline, at once: it then holds from the next connection.
+ * @throws {HearthError} `invalid_token`, `expired_token`
+ */
+export function setAuth(db: Database, auth: AuthSource): Promise<void> {
+  return db.connection.setAuth(auth)
+}
+
+export function unauth(db: Database): Promise<void> {
+  return setAuth(db, null)
+}
+
+/**
+ * A value of the app's in export form.
+ * @throws {HearthError} `invalid_value` with the place of what is wrong.
+ */
+export function readValue(operation: string, raw: unknown, path: Path): Value {
+  try {
+    return parseValue(raw, path.length)
+  } catch {
+    const at = [...path]
+    let inner = raw
+    for (;;) {
+      const wrong = wrongChild(inner, at.length)
+      if (wrong === null) break
+      at.push(wrong)
+      inner = (inner as Record<string, unknown>)[wrong]
+    }
+    return refusing(`${operation} at /${at.join('/')}`, () => parseValue(inner, at.length))
+  }
+}
+
+/** The key of the child that is refused; null when it is the value itself. */
+function wrongChild(raw: unknown, depth: number): string | null {
+  if (typeof raw !== 'object' || raw === null) return null
+  for (const key of Object.keys(raw)) {
+    if (key.startsWith('.')) continue
+    try {
+      parseValue({ [key]: (raw as Record<string, unknown>)[key] }, depth)
+    } catch {
+      try {
+        // A key that is wrong itself belongs to the object it is in.
+        parseValue({ [key]: true }, depth)
+        return key
+      } catch {
+        return null
+      }
+    }
+  }
+  return null
+}
+
+function hasIncrement(value: Value): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  if (hasOwn(value, '.sv')) return typeof value['.sv'] === 'object'
+  return Object.values(value).some(hasIncrement)
+}
+
+function readAddress(address: string, database?: string): { httpUrl: string; socketUrl: string } {
+  const wrong = (): never => {
+    throw new HearthError(
+      'invalid_url',
+      `address \`${address}\` is not of the form http://host:port, https://, ws:// or wss://`,
+    )
+  }
+  let url: URL
+  try {
+    url = new URL(address)
+  } catch {
+    return wrong()
+  }
+  const [, isWebSocket, secure] = /^(?:http|(ws))(s?):$/.exec(url.protocol) ?? wrong()
+  void isWebSocket
+  const place = `${url.host}${url.pathname.replace(/\/+$/, '')}`
+  const name = database ?? url.searchParams.get('ns')
+  const query = name === null ? '' : `?database=${encodeURIComponent(name)}`
+  return { httpUrl: `http${secure}://${place}`, socketUrl: `ws${secure}://${place}/v1${query}` }
+}

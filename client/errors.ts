@@ -1,0 +1,57 @@
+/**
+ * What an app sees when something is refused or fails: one class, a stable code in words, a readable message.
+ * Codes are those of the protocol (`permission_denied`, `invalid_value`, ...) and a few of the client's own.
+ */
+import { closeReasons, RequestError } from '../protocol/errors.ts'
+import { formatPath, type Path } from '../protocol/path.ts'
+
+export class HearthError extends Error {
+  /** `permission_denied`, `too_large`, `offline`, ...; see docs/protocol.md for the server's. */
+  readonly code: string
+  /** How long the server asks to wait before the same request; null when it does not say. */
+  readonly retryAfterMs: number | null
+
+  constructor(code: string, message: string, retryAfterMs: number | null = null) {
+    super(message)
+    this.name = 'HearthError'
+    this.code = code
+    this.retryAfterMs = retryAfterMs
+  }
+}
+
+/** A request the server answered with an error. Denials read as Firebase's do, then as the server explains them. */
+export function requestFailed(
+  path: Path | null,
+  name: string,
+  message: string,
+  retryAfterMs: number | null = null,
+): HearthError {
+  const place = path === null ? '' : ` at ${formatPath(path)}`
+  const denial =
+    name === 'permission_denied' ? "Client doesn't have permission to access the desired data. " : ''
+  return new HearthError(name, `${name}${place}: ${denial}${message}`, retryAfterMs)
+}
+
+/** Why a connection ended for good. */
+export function connectionClosed(code: number, reason: string): HearthError {
+  for (const [name, known] of Object.entries(closeReasons)) {
+    if (known.code === code) return new HearthError(snakeCase(name), reason || known.reason)
+  }
+  return new HearthError('closed', `the server closed the connection with code ${code}: ${reason}`)
+}
+
+function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+}
+
+/** Runs a check of the app's input; what it refuses names the operation. */
+export function refusing<T>(operation: string, check: () => T): T {
+  try {
+    return check()
+  } catch (error) {
+    if (error instanceof RequestError) {
+      throw new HearthError(error.codeName, `${operation} failed: ${error.message}`)
+    }
+    throw error
+  }
+}

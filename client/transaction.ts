@@ -1,0 +1,149 @@
+/**
+ * Transactions: a new value worked out from the present one, written only if that is still the present one, else
+ * worked out again. Of one client, those whose paths overlap run one after the other.
+ */
+import { formatPath, isAtOrAbove, type Path } from '../protocol/path.ts'
+import { hasOwn, type Priority, priorityOf, type Value, withPriority } from '../protocol/value.ts'
+import { type Database, readValue } from './client.ts'
+import type { Answer } from './connection.ts'
+import { HearthError } from './errors.ts'
+import type { PendingWrite } from './pending-writes.ts'
+import type { DatabaseReference } from './ref.ts'
+import { DataSnapshot } from './snapshot.ts'
+import { assertWritable } from './write.ts'
+
+export interface TransactionOptions {
+  /** Whether listeners see the value before the server has taken it. Default: true. */
+  applyLocally?: boolean
+}
+
+export interface TransactionResult<T> {
+  /** False when the update function gave `undefined`. */
+  committed: boolean
+  snapshot: DataSnapshot<T>
+}
+
+const TRIES_MAX = 25
+
+interface Turn {
+  path: Path
+  ended: Promise<void>
+}
+
+const turnsOf = new WeakMap<Database, Set<Turn>>()
+
+/**
+ * @param update Gives the new value for the present one; `undefined` gives up. Called again when somebody else wrote
+ * first, so it should do nothing else. Unlike in Firebase it is never called with a null that only means "not known".
+ * @throws {HearthError} `max_retries` after 25 tries; `disconnect` when the connection was lost before the answer,
+ * since running it twice could count twice; and whatever a write may be refused for.
+ */
+export function runTransaction<T>(
+  ref: DatabaseReference<T>,
+  update: (current: T | null) => unknown,
+  options: TransactionOptions = {},
+): Promise<TransactionResult<T>> {
+  return transact(
+    ref,
+    (current) => {
+      const raw = update(new DataSnapshot(ref, current).val())
+      if (raw === undefined) return undefined
+      const value = readValue('runTransaction', raw, ref.path)
+      const saysPriority = typeof raw === 'object' && raw !== null && hasOwn(raw, '.priority')
+      return saysPriority ? value : withPriority(value, priorityOf(current))
+    },
+    options.applyLocally ?? true,
+  )
+}
+
+/** Changes the priority and leaves the value; nothing where there is no value. */
+export async function setPriority(ref: DatabaseReference, priority: Priority | null): Promise<void> {
+  await transact(ref, (current) => (current === null ? undefined : withPriority(current, priority)), true)
+}
+
+async function transact<T>(
+  ref: DatabaseReference<T>,
+  work: (current: Value) => Value | undefined,
+  applyLocally: boolean,
+): Promise<TransactionResult<T>> {
+  const { db, path } = ref
+  assertWritable(path, 'runTransaction')
+  const turn = takeTurn(db, path)
+  const shown: PendingWrite = { entries: [] }
+  try {
+    // Without anything to wait for, the first try is made before runTransaction returns.
+    if (turn.before !== null) await turn.before
+    const own = db.whenSettled(path)
+    if (own !== null) await own
+    let current = db.data.confirmed(path) ?? (await read(db, path))
+    for (let tries = 0; tries < TRIES_MAX; tries++) {
+      const value = work(current.value)
+      if (value === undefined) {
+        db.data.remove(shown)
+        return { committed: false, snapshot: new DataSnapshot(ref, current.value) }
+      }
+      const entries = db.guess([[path, value]])
+      const answered = compareAndSet(db, path, current.revision, value)
+      if (applyLocally) db.data.replace(shown, entries)
+      if (await answered) {
+        db.data.remove(shown)
+        const final = db.data.peek(path, ref.spec) ?? entries[0]?.[1] ?? value
+        return { committed: true, snapshot: new DataSnapshot(ref, final) }
+      }
+      const pushed = db.data.confirmed(path)
+      current = pushed !== null && pushed.revision > current.revision ? pushed : await read(db, path)
+    }
+    throw new HearthError(
+      'max_retries',
+      `max_retries at ${formatPath(path)}: somebody else wrote first ${TRIES_MAX} times`,
+    )
+  } finally {
+    db.data.remove(shown)
+    turn.end()
+  }
+}
+
+function takeTurn(db: Database, path: Path): { before: Promise<unknown> | null; end(): void } {
+  const turns = turnsOf.get(db) ?? new Set()
+  turnsOf.set(db, turns)
+  const overlapping = [...turns].filter(
+    (turn) => isAtOrAbove(turn.path, path) || isAtOrAbove(path, turn.path),
+  )
+  let end = (): void => {}
+  const ended = new Promise<void>((resolve) => {
+    end = resolve
+  })
+  const turn = { path, ended }
+  turns.add(turn)
+  return {
+    before: overlapping.length === 0 ? null : Promise.all(overlapping.map((other) => other.ended)),
+    end() {
+      turns.delete(turn)
+      end()
+    },
+  }
+}
+
+/** The server's present value; a listener's may be old. */
+function read(db: Database, path: Path): Promise<{ value: Value; revision: number }> {
+  return new Promise((resolve, reject) => {
+    db.connection.send({
+      body: { type: 'get', path, query: null },
+      kind: 'read',
+      done: (answer) => resolve(answer as Extract<Answer, { type: 'value' }>),
+      failed: reject,
+    })
+  })
+}
+
+/** @returns False when the value changed after `revision`. */
+function compareAndSet(db: Database, path: Path, revision: number, value: Value): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    db.connection.send({
+      body: { type: 'compareAndSet', path, revision, value },
+      kind: 'once',
+      done: () => resolve(true),
+      failed: (error) => (error.code === 'stale' ? resolve(false) : reject(error)),
+    })
+  })
+}
