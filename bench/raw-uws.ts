@@ -2,9 +2,9 @@
  * raw-uws: uWebSockets.js alone. Publishes every binary message from `/publish` to all sockets on `/subscribe`.
  * The floor of the fan-out scenario: no storage, no order across publishers, no rules.
  */
-import { App, us_socket_local_port } from 'uWebSockets.js'
+import uws from 'uWebSockets.js'
 
-const app = App()
+const app = uws.App()
 app.ws('/subscribe', {
   maxBackpressure: 64 * 1024 * 1024,
   open: (ws) => {
@@ -19,5 +19,5 @@ app.ws('/publish', {
   },
 })
 app.listen('127.0.0.1', 0, (socket) => {
-  if (socket) console.log(`127.0.0.1:${us_socket_local_port(socket)}`)
+  if (socket) console.log(`127.0.0.1:${uws.us_socket_local_port(socket)}`)
 })

@@ -7,14 +7,12 @@
  * official build in its place. The binary it loads on Node 20 is older than its type file, so use nothing without
  * trying it (`addChildAppDescriptor` is missing, for one). A worker thread has to close its app before it exits.
  */
-import {
-  App,
+// The package is CommonJS: its functions are reached through the default export, its types by name.
+import uws, {
   type HttpRequest,
   type TemplatedApp,
   type HttpResponse as UwsResponse,
   type us_listen_socket,
-  us_listen_socket_close,
-  us_socket_local_port,
   type WebSocket,
 } from 'uWebSockets.js'
 import { type CloseReason, closeReasons } from '../../protocol/index.ts'
@@ -83,7 +81,7 @@ export interface TransportOptions {
 export class ListenError extends Error {}
 
 export function listen(options: TransportOptions): Promise<Transport> {
-  const app = App()
+  const app = uws.App()
   for (const route of options.routes) addRoute(app, route, options.onBug)
   app.any('/*', (response, request) => serveHttp(response, request, options))
   return new Promise((resolve, reject) => {
@@ -94,11 +92,11 @@ export function listen(options: TransportOptions): Promise<Transport> {
       }
       let isAccepting = true
       const stopAccepting = (): void => {
-        if (isAccepting) us_listen_socket_close(socket)
+        if (isAccepting) uws.us_listen_socket_close(socket)
         isAccepting = false
       }
       resolve({
-        port: us_socket_local_port(socket),
+        port: uws.us_socket_local_port(socket),
         stopAccepting,
         close() {
           stopAccepting()
