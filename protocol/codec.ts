@@ -3,8 +3,8 @@
  * checked by `parseValue` where they are used, since their depth limit depends on the path.
  */
 import { RequestError } from './errors.ts'
-import { Decoder, type Encoder, MsgpackError } from './msgpack.ts'
-import { clip, type Path, parsePath } from './path.ts'
+import { Decoder, type Encoder, FRAME_VALUES_MAX, MsgpackError } from './msgpack.ts'
+import { type Path, parsePath, quoteInput } from './path.ts'
 import { encodeQuery, parseQuery, type Query } from './query.ts'
 import { type Limits, type Step, type ToClient, ToClientType } from './to-client.ts'
 import { type ToServer, ToServerType, type UpdateEntries } from './to-server.ts'
@@ -25,7 +25,7 @@ export interface Rejected {
  * @throws {FrameError} when the bytes are not msgpack arrays that begin with a type and an id.
  */
 export function decodeToServer(frame: Uint8Array): (ToServer | Rejected)[] {
-  const decoder = new Decoder(frame)
+  const decoder = new Decoder(frame, FRAME_VALUES_MAX)
   const messages: (ToServer | Rejected)[] = []
   if (decoder.isAtEnd) throw new FrameError('the frame is empty')
   while (!decoder.isAtEnd) {
@@ -45,7 +45,8 @@ function toServer(raw: unknown): ToServer | Rejected {
   if (!Array.isArray(raw)) throw new FrameError('a message is not an array')
   const [type, id] = raw as unknown[]
   if (typeof id !== 'number' || !Number.isSafeInteger(id) || id < 1) {
-    throw new FrameError(`message id \`${clip(String(id))}\` is not a positive integer`)
+    // Becomes the reason of a close frame, 123 bytes at most: nothing a client chose stands in it.
+    throw new FrameError('a message id is not a positive integer')
   }
   try {
     return shape(type, id, raw)
@@ -100,7 +101,7 @@ function shape(type: unknown, id: number, raw: unknown[]): ToServer {
       fields(raw, 2, 'ping')
       return { type: 'ping', id }
     default:
-      throw new RequestError('invalidMessage', `message type \`${clip(String(type))}\` is unknown`)
+      throw new RequestError('invalidMessage', `message type \`${quoteInput(type)}\` is unknown`)
   }
 }
 
@@ -121,7 +122,7 @@ function path(raw: unknown): Path {
 
 function revision(raw: unknown): number {
   if (typeof raw !== 'number' || !Number.isSafeInteger(raw) || raw < 0) {
-    throw new RequestError('invalidMessage', `revision \`${clip(String(raw))}\` is not a whole number`)
+    throw new RequestError('invalidMessage', `revision \`${quoteInput(raw)}\` is not a whole number`)
   }
   return raw
 }
@@ -130,7 +131,11 @@ function entries(raw: unknown): UpdateEntries {
   if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) {
     throw new RequestError('invalidMessage', 'the children of an update are not a map of path to value')
   }
-  return Object.entries(raw).map(([key, value]) => [parsePath(key), value] as const)
+  return Object.entries(raw).map(([key, value]) => {
+    const child = parsePath(key)
+    if (child.length === 0) throw new RequestError('invalidPath', 'a child path of an update is empty')
+    return [child, value] as const
+  })
 }
 
 /** @param message Values and paths are sent as they are; the server checks them. */

@@ -12,19 +12,29 @@ export const ROOT: Path = []
 export const PATH_DEPTH_MAX = 32
 export const KEY_BYTES_MAX = 768
 
-const FORBIDDEN = /[.$#[\]/\u0000-\u001f\u007f]/
+/** Any longer text is no path, whatever its slashes: refused before it is split. */
+const PATH_UNITS_MAX = PATH_DEPTH_MAX * (KEY_BYTES_MAX + 1) + 1
+
+/** By character code: `. $ # [ ] /` and control characters. */
+const IS_FORBIDDEN = Uint8Array.from({ length: 128 }, (_, unit) =>
+  /[.$#[\]/\u0000-\u001f\u007f]/.test(String.fromCharCode(unit)) ? 1 : 0,
+)
 
 /**
  * Parses `a/b/c`; one leading and one trailing slash are tolerated, the empty text is the root.
  * @throws {RequestError} `invalid_path` for empty keys, forbidden characters, too long or too deep paths.
  */
 export function parsePath(text: string): Path {
+  if (text.length > PATH_UNITS_MAX) {
+    throw new RequestError('invalidPath', `path \`${clip(text)}\` is ${text.length} characters long`)
+  }
   let start = 0
   let end = text.length
   if (text.charCodeAt(0) === 47) start = 1
   if (end > start && text.charCodeAt(end - 1) === 47) end -= 1
   if (start >= end) return ROOT
   const keys = (start === 0 && end === text.length ? text : text.slice(start, end)).split('/')
+  if (keys.length <= PATH_DEPTH_MAX && isPlainPath(text, start, end)) return keys
   if (keys.length > PATH_DEPTH_MAX) {
     throw new RequestError(
       'invalidPath',
@@ -38,10 +48,27 @@ export function parsePath(text: string): Path {
   return keys
 }
 
+/**
+ * Whether a path is surely fine, in one pass: every message brings one, and to check it key by key costs more
+ * than to decode it. What is long or looks like `__proto__` goes the long way.
+ */
+function isPlainPath(text: string, start: number, end: number): boolean {
+  if (end - start > KEY_BYTES_MAX / 3) return false
+  let before = 47
+  for (let i = start; i < end; i++) {
+    const unit = text.charCodeAt(i)
+    if (unit === 47 || unit === 95) {
+      if (before === unit) return false
+    } else if (unit < 128 && IS_FORBIDDEN[unit] !== 0) return false
+    before = unit
+  }
+  return before !== 47
+}
+
 /** What is wrong with a key, as one line, or null when it is fine. */
 export function keyProblem(key: string): string | null {
   if (key.length === 0) return 'a key is empty; keys have at least one character'
-  if (FORBIDDEN.test(key)) {
+  if (hasForbidden(key)) {
     return `key \`${clip(key)}\` contains a forbidden character; keys may not contain . # $ [ ] / or control characters`
   }
   // A UTF-16 unit is at most 3 bytes of UTF-8, so short keys need no count.
@@ -51,6 +78,15 @@ export function keyProblem(key: string): string | null {
   // Refused so that no plain object anywhere, in a server or in an app, can have its prototype swapped.
   if (key === '__proto__') return 'key `__proto__` is reserved'
   return null
+}
+
+/** A loop, since a regular expression costs more than a short key. */
+function hasForbidden(key: string): boolean {
+  for (let i = 0; i < key.length; i++) {
+    const unit = key.charCodeAt(i)
+    if (unit < 128 && IS_FORBIDDEN[unit] !== 0) return true
+  }
+  return false
 }
 
 export function formatPath(path: Path): string {
@@ -114,7 +150,13 @@ export function utf8Length(text: string): number {
   return bytes
 }
 
-/** Offending input is quoted in messages, but never at a length a client chooses. */
+/** Offending text is quoted in messages, but never at a length a client chooses. */
 export function clip(text: string, lengthMax = 64): string {
   return text.length <= lengthMax ? text : `${text.slice(0, lengthMax)}…`
+}
+
+/** Offending input of any type, for messages. `String()` would call a `toString` that the client sent. */
+export function quoteInput(raw: unknown): string {
+  if (typeof raw === 'object' && raw !== null) return Array.isArray(raw) ? '[…]' : '{…}'
+  return clip(String(raw))
 }

@@ -11,8 +11,10 @@ export function pushIdMaker(random: () => number = Math.random): (nowMs: number)
   let lastMs = -1
   const tail = new Array<number>(12).fill(0)
   return (nowMs) => {
-    if (nowMs > lastMs) {
-      lastMs = nowMs
+    // A clock corrected by an offset may have fractions, which have no digit.
+    const wholeMs = Math.floor(nowMs)
+    if (wholeMs > lastMs) {
+      lastMs = wholeMs
       for (let i = 0; i < 12; i++) tail[i] = Math.floor(random() * 64)
     } else {
       // The same millisecond, or a clock that stepped back: stay at the last one and count up.

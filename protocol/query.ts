@@ -3,8 +3,11 @@
  * `null` stands for the default query, the whole value at a path.
  */
 import { RequestError } from './errors.ts'
-import { clip, type Path, parsePath } from './path.ts'
+import { clip, KEY_BYTES_MAX, type Path, parsePath, quoteInput, utf8Length } from './path.ts'
 import { hasOwn, isLeaf, type Leaf } from './value.ts'
+
+/** UTF-8 bytes of a text that bounds a range: a server keeps the bounds of every live query in memory. */
+export const BOUND_BYTES_MAX = 4096
 
 export type Order = 'key' | 'value' | 'priority' | { child: Path }
 
@@ -56,14 +59,15 @@ export function parseQuery(raw: unknown): Query | null {
   for (const key of Object.keys(wire)) {
     if (!'oself'.includes(key) || key.length !== 1) throw invalid(`unknown field \`${clip(key)}\``)
   }
-  const query: Query = { orderBy: parseOrder(wire['o']) }
-  if (hasOwn(wire, 's')) query.start = parseBound(wire['s'])
-  if (hasOwn(wire, 'e')) query.end = parseBound(wire['e'])
+  const orderBy = parseOrder(wire['o'])
+  const query: Query = { orderBy }
+  if (hasOwn(wire, 's')) query.start = parseBound(wire['s'], orderBy)
+  if (hasOwn(wire, 'e')) query.end = parseBound(wire['e'], orderBy)
   if (hasOwn(wire, 'l') || hasOwn(wire, 'f')) {
     const count = wire['l']
     const from = wire['f']
-    if (typeof count !== 'number' || !Number.isInteger(count) || count < 1) {
-      throw invalid(`limit \`${clip(String(count))}\` is not a positive integer`)
+    if (typeof count !== 'number' || !Number.isSafeInteger(count) || count < 1) {
+      throw invalid(`limit \`${quoteInput(count)}\` is not a positive integer`)
     }
     if (from !== 'first' && from !== 'last') throw invalid('`f` is neither "first" nor "last"')
     query.limit = { count, from }
@@ -76,20 +80,39 @@ function parseOrder(raw: unknown): Order {
   if (raw === '.value') return 'value'
   if (raw === '.priority') return 'priority'
   if (typeof raw !== 'string') throw invalid('`o` is not a text: .key, .value, .priority or a child path')
-  const child = parsePath(raw)
+  let child: Path
+  try {
+    child = parsePath(raw)
+  } catch (error) {
+    throw error instanceof RequestError ? invalid(error.message) : error
+  }
   if (child.length === 0) throw invalid('`o` is empty')
   return { child }
 }
 
-function parseBound(raw: unknown): Bound {
+function parseBound(raw: unknown, orderBy: Order): Bound {
   if (!Array.isArray(raw) || raw.length < 2 || raw.length > 3)
     throw invalid('a bound is [value, inclusive, key?]')
   const [value, inclusive, key] = raw as unknown[]
   if (value !== null && !isLeaf(value)) throw invalid('a bound is a boolean, number, string or nil')
+  // JSON, in which queries are told apart, has no text for NaN and the infinities.
+  if (typeof value === 'number' && !Number.isFinite(value)) throw invalid(`bound \`${value}\` is not finite`)
   if (typeof inclusive !== 'boolean') throw invalid('`inclusive` is not a boolean')
+  if (typeof value === 'string') assertBytes(value, BOUND_BYTES_MAX)
+  if (orderBy === 'key') {
+    if (typeof value !== 'string') throw invalid('a bound of order `.key` is a key')
+    if (key !== undefined) throw invalid('a bound of order `.key` has no second key')
+  }
   if (key === undefined) return { value, inclusive }
   if (typeof key !== 'string') throw invalid('the key of a bound is not a string')
+  assertBytes(key, KEY_BYTES_MAX)
   return { value, inclusive, key }
+}
+
+function assertBytes(text: string, bytesMax: number): void {
+  if (text.length > bytesMax / 3 && utf8Length(text) > bytesMax) {
+    throw invalid(`bound \`${clip(text)}\` has more than ${bytesMax} bytes`)
+  }
 }
 
 function invalid(what: string): RequestError {

@@ -9,7 +9,7 @@
  * `parseValue` makes this form from anything a client may send; everything else may rely on it.
  */
 import { RequestError } from './errors.ts'
-import { clip, compareKeys, keyProblem, PATH_DEPTH_MAX, type Path, utf8Length } from './path.ts'
+import { clip, compareKeys, keyProblem, PATH_DEPTH_MAX, type Path, quoteInput, utf8Length } from './path.ts'
 
 export type Leaf = boolean | number | string
 export type Priority = number | string
@@ -132,20 +132,15 @@ export function sameValue(a: Value, b: Value): boolean {
 export function parseValue(raw: unknown, depth = 0): Value {
   switch (typeof raw) {
     case 'string':
-      if (raw.length > STRING_BYTES_MAX / 3 && utf8Length(raw) > STRING_BYTES_MAX) {
-        throw new RequestError(
-          'tooLarge',
-          `string \`${clip(raw)}\` has ${utf8Length(raw)} bytes; strings may have at most ${STRING_BYTES_MAX}`,
-        )
-      }
-      return raw
+      return parseString(raw)
     case 'boolean':
       return raw
     case 'number':
       if (!Number.isFinite(raw)) {
         throw new RequestError('invalidValue', `number \`${raw}\` is not finite; numbers must be finite`)
       }
-      return raw
+      // One zero: -0 equals 0 in every order, so it must not be stored as different bytes.
+      return raw + 0
     case 'object':
       if (raw === null) return null
       return Array.isArray(raw) ? parseArray(raw, depth) : parseObject(raw as Record<string, unknown>, depth)
@@ -154,10 +149,20 @@ export function parseValue(raw: unknown, depth = 0): Value {
   }
 }
 
+function parseString(raw: string): string {
+  if (raw.length > STRING_BYTES_MAX / 3 && utf8Length(raw) > STRING_BYTES_MAX) {
+    throw new RequestError(
+      'tooLarge',
+      `string \`${clip(raw)}\` has ${utf8Length(raw)} bytes; strings may have at most ${STRING_BYTES_MAX}`,
+    )
+  }
+  return raw
+}
+
 function parseArray(raw: readonly unknown[], depth: number): Value {
   const object: ValueObject = {}
   let isEmpty = true
-  assertDepth(depth)
+  if (raw.length > 0) assertDepth(depth)
   for (let i = 0; i < raw.length; i++) {
     const child = parseValue(raw[i], depth + 1)
     if (child === null) continue
@@ -171,17 +176,22 @@ function parseObject(raw: Record<string, unknown>, depth: number): Value {
   if (Object.getPrototypeOf(raw) !== Object.prototype && Object.getPrototypeOf(raw) !== null) {
     throw new RequestError('invalidValue', 'an instance of a class is not a JSON value')
   }
-  if (hasOwn(raw, '.sv')) return parseServerValue(raw, depth)
   const priority = hasOwn(raw, '.priority') ? parsePriority(raw['.priority']) : null
+  if (hasOwn(raw, '.sv')) {
+    const value = parseServerValue(raw, true)
+    return priority === null ? value : ({ '.value': value, '.priority': priority } as ValueObject)
+  }
   if (hasOwn(raw, '.value')) {
-    const leaf = parseValue(raw['.value'], depth)
-    if (leaf !== null && typeof leaf === 'object' && !hasOwn(leaf, '.sv')) {
+    const inner = raw['.value']
+    if (inner === null) return null
+    const isServerValue = typeof inner === 'object' && hasOwn(inner, '.sv')
+    if (typeof inner === 'object' && !isServerValue) {
       throw new RequestError(
         'invalidValue',
         '`.value` holds an object; it may hold a boolean, number or string',
       )
     }
-    if (leaf === null) return null
+    const leaf = isServerValue ? parseServerValue(inner as Record<string, unknown>, false) : parseValue(inner)
     return priority === null ? leaf : ({ '.value': leaf, '.priority': priority } as ValueObject)
   }
   const object: ValueObject = {}
@@ -209,41 +219,41 @@ function assertDepth(depth: number): void {
 
 /** A priority may itself be the server timestamp. */
 function parsePriority(raw: unknown): Priority | ValueObject | null {
-  if (raw === null || typeof raw === 'string') return raw
-  if (typeof raw === 'number' && Number.isFinite(raw)) return raw
-  if (typeof raw === 'object' && hasOwn(raw, '.sv'))
-    return parseServerValue(raw as Record<string, unknown>, 0) as ValueObject
+  if (raw === null) return null
+  if (typeof raw === 'string') return parseString(raw)
+  if (typeof raw === 'number' && Number.isFinite(raw)) return raw + 0
+  if (typeof raw === 'object' && hasOwn(raw, '.sv')) {
+    const value = parseServerValue(raw as Record<string, unknown>, false)
+    if (value['.sv'] === 'timestamp') return value
+  }
   throw new RequestError(
     'invalidValue',
-    `priority \`${clip(String(raw))}\` is not a number, a string or null`,
+    `priority \`${quoteInput(raw)}\` is not a number, a string, the server timestamp or null`,
   )
 }
 
-function parseServerValue(raw: Record<string, unknown>, _depth: number): Value {
+/** @param mayHavePriority Whether `.priority` may stand beside `.sv`; it is not read here. */
+function parseServerValue(raw: Record<string, unknown>, mayHavePriority: boolean): ValueObject {
   const placeholder = raw['.sv']
-  const priority = hasOwn(raw, '.priority') ? parsePriority(raw['.priority']) : null
-  const others = Object.keys(raw).filter((key) => key !== '.sv' && key !== '.priority')
+  const others = Object.keys(raw).filter((key) => key !== '.sv' && !(mayHavePriority && key === '.priority'))
   if (others.length > 0) {
     throw new RequestError(
       'invalidValue',
       `key \`${clip(others[0]!)}\` beside \`.sv\`; a server value stands alone`,
     )
   }
-  let value: ValueObject
-  if (placeholder === 'timestamp') value = { '.sv': 'timestamp' }
-  else if (typeof placeholder === 'object' && placeholder !== null && hasOwn(placeholder, 'increment')) {
+  if (placeholder === 'timestamp') return { '.sv': 'timestamp' }
+  if (typeof placeholder === 'object' && placeholder !== null && hasOwn(placeholder, 'increment')) {
     const by = (placeholder as Record<string, unknown>)['increment']
     if (typeof by !== 'number' || !Number.isFinite(by) || Object.keys(placeholder).length !== 1) {
-      throw new RequestError('invalidValue', `increment \`${clip(String(by))}\` is not a finite number`)
+      throw new RequestError('invalidValue', `increment \`${quoteInput(by)}\` is not a finite number`)
     }
-    value = { '.sv': { increment: by } }
-  } else {
-    throw new RequestError(
-      'invalidValue',
-      `server value \`${clip(JSON.stringify(placeholder) ?? 'undefined')}\` is unknown; expected "timestamp" or {"increment": number}`,
-    )
+    return { '.sv': { increment: by + 0 } }
   }
-  return priority === null ? value : ({ '.value': value, '.priority': priority } as ValueObject)
+  throw new RequestError(
+    'invalidValue',
+    `server value \`${quoteInput(placeholder)}\` is unknown; expected "timestamp" or {"increment": number}`,
+  )
 }
 
 /** Whether two numbers, strings, ... order before each other in Firebase's value order; keys break ties elsewhere. */
