@@ -229,6 +229,11 @@ export function loadConfig(sources: ConfigSources): Config {
   gatherEnvironment(gathered, env)
   const file = sources.configFile ?? (env['HEARTH_CONFIG'] || undefined)
   gatherFile(gathered, file ?? CONFIG_FILE, file !== undefined)
+  const rules = gathered.get('rules')
+  // Without a rules file everything is denied; a name that was mistyped must not end there silently.
+  if (rules !== undefined && !existsSync(rules.raw as string)) {
+    gathered.problems.push(`${rules.where}: ${quote(rules.raw)} does not exist`)
+  }
   return resolve(gathered)
 }
 
@@ -529,10 +534,5 @@ function checkTogether(config: Config, gathered: Gathered): void {
     gathered.problems.push(
       `${name('limits.slowConsumerHardBytes')}: is less than \`limits.frameBytesMax\`, so that one large value would close every reader`,
     )
-  }
-  const rules = gathered.get('rules')
-  // Without a rules file everything is denied; a file that was named but mistyped must not end there silently.
-  if (rules !== undefined && !existsSync(config.rules)) {
-    gathered.problems.push(`${rules.where}: ${quote(config.rules)} does not exist`)
   }
 }
