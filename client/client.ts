@@ -3,13 +3,13 @@
  * before the server has answered it.
  */
 import { isAtOrAbove, type Path } from '../protocol/path.ts'
+import { pushIdMaker } from '../protocol/push-id.ts'
 import { resolveServerValues } from '../protocol/server-value.ts'
 import { hasOwn, parseValue, type Value } from '../protocol/value.ts'
 import { type AuthSource, Connection, type RequestBody } from './connection.ts'
 import { type Environment, realEnvironment } from './environment.ts'
 import { HearthError, refusing } from './errors.ts'
 import type { Entries, PendingWrite } from './pending-writes.ts'
-import { PushIds } from './push-id.ts'
 import { isInfo } from './ref.ts'
 import { Replica } from './replica.ts'
 
@@ -36,7 +36,7 @@ export class Database {
   /** @internal */ readonly environment: Environment
   /** @internal What must happen when the connection is lost. */
   readonly onLost = new Set<() => void>()
-  readonly #pushIds: PushIds
+  readonly #pushIdAt: (nowMs: number) => string
   readonly #unsettled = new Set<{ entries: Entries; settled: Promise<unknown> }>()
   #serverTimeOffsetMs = 0
 
@@ -44,7 +44,7 @@ export class Database {
     const { httpUrl, socketUrl } = readAddress(address, options.database)
     this.url = httpUrl
     this.environment = { ...realEnvironment, ...options.environment }
-    this.#pushIds = new PushIds(() => this.environment.random())
+    this.#pushIdAt = pushIdMaker(() => this.environment.random())
     const onAuthError =
       options.onAuthError ?? ((error) => console.warn(`hearth: going on without identity: ${error.message}`))
     this.connection = new Connection(socketUrl, this.environment, options.auth ?? null, {
@@ -82,7 +82,7 @@ export class Database {
 
   /** @internal */
   nextPushId(): string {
-    return this.#pushIds.next(this.serverTimeMs)
+    return this.#pushIdAt(this.serverTimeMs)
   }
 
   /** @internal `.info` lives in the client. */
@@ -241,8 +241,7 @@ function readAddress(address: string, database?: string): { httpUrl: string; soc
   } catch {
     return wrong()
   }
-  const [, isWebSocket, secure] = /^(?:http|(ws))(s?):$/.exec(url.protocol) ?? wrong()
-  void isWebSocket
+  const [, secure] = /^(?:http|ws)(s?):$/.exec(url.protocol) ?? wrong()
   const place = `${url.host}${url.pathname.replace(/\/+$/, '')}`
   const name = database ?? url.searchParams.get('ns')
   const query = name === null ? '' : `?database=${encodeURIComponent(name)}`

@@ -90,8 +90,9 @@ export class View {
       if (!registration.isActive) return
       registration.isActive = false
       if (registration.cancel !== null) registration.cancel(error)
-      // A listener that dies in silence costs hours.
-      else console.warn(`hearth: listener at ${formatPath(this.path)} ended: ${error.message}`)
+      // A listener that dies in silence costs hours; one the app itself ended does not.
+      else if (error.code !== 'terminated')
+        console.warn(`hearth: listener at ${formatPath(this.path)} ended: ${error.message}`)
     })
   }
 
