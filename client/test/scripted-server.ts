@@ -48,8 +48,8 @@ export class ScriptedServer {
     },
   }
 
-  database(options: DatabaseOptions = {}): Database {
-    return getDatabase('http://server.test:9000', { environment: this.environment, ...options })
+  database(options: DatabaseOptions = {}, address = 'http://server.test:9000'): Database {
+    return getDatabase(address, { environment: this.environment, ...options })
   }
 
   /** A database whose connection is up. */
@@ -139,6 +139,10 @@ export class ScriptedConnection {
     for (const message of messages) encodeToClient(encoder, message)
     this.#events.received(encoder.take())
     await settle()
+  }
+
+  sendRaw(bytes: Uint8Array): void {
+    this.#events.received(bytes)
   }
 
   /** What the client sent since the last call. */
