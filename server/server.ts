@@ -4,7 +4,7 @@
 import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { nanoid } from 'nanoid'
 import { closeReasons, pushIdMaker, RequestError } from '../protocol/index.ts'
-import { allowAll, denyAll, loadRuleset, type Ruleset } from '../rules/index.ts'
+import { allowAll, denyAll, formatError, loadRuleset, type Ruleset } from '../rules/index.ts'
 import { createVerifier, type Verifier } from './auth.ts'
 import type { Config } from './config.ts'
 import { Databases, DEFAULT_DATABASE } from './databases.ts'
@@ -139,7 +139,7 @@ function loadRules(config: Config): { ruleset: Ruleset; isOpen: boolean } {
     others.length === 0
       ? ''
       : `\n(and ${others.length} more; see them with: hearth rules check ${config.rules})`
-  throw new StartError(`${config.rules}:${first!.toString()}${more}`)
+  throw new StartError(`${formatError(first!, config.rules)}${more}`)
 }
 
 interface NativeRouteParts {

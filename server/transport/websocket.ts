@@ -178,7 +178,10 @@ function addRoute(app: TemplatedApp, route: WebSocketRoute, onBug: (error: unkno
       guarded(onBug, () => ws.getUserData().connection?.drained())
     },
     dropped(ws) {
-      guarded(onBug, () => ws.getUserData().connection?.dropped())
+      // Called while uWebSockets.js walks its subscribers: an unsubscribe now frees what it walks on, and crashes the
+      // process. Nothing is written to this socket before the next poll, so nothing overtakes the news.
+      const { connection } = ws.getUserData()
+      setImmediate(() => guarded(onBug, () => connection?.dropped()))
     },
     close(ws) {
       guarded(onBug, () => {
