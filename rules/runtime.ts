@@ -180,17 +180,20 @@ export function splitKeys(text: string): string[] {
   return text.slice(start, end).split('/')
 }
 
-/** Checks the one key of a path that is known only now; splits it where it holds several. */
-export function path1(path: string[], at: number): string[] {
+/**
+ * Checks the one key of a path that is known only now; splits it where it holds several.
+ * @param start, end The keys that came out of the same text as the one at `at`, and are split anew with it.
+ */
+export function path1(path: string[], at: number, start: number, end: number): string[] {
   const key = path[at] as unknown
   if (typeof key !== 'string') throw FAILED
-  if (key.length < KEY_BYTES_MAX && key !== '' && !key.includes('/')) return path
-  return [...path.slice(0, at), ...splitKeys(key), ...path.slice(at + 1)]
+  if (key !== '' && key.length < KEY_BYTES_MAX && !key.includes('/')) return path
+  return [...path.slice(0, start), ...splitKeys(path.slice(start, end).join('/')), ...path.slice(end)]
 }
 
 /**
- * The same for any number of keys.
- * @param groups Pairs of start and end: keys that came out of one text, which is split anew as a whole.
+ * The same for any number of such keys.
+ * @param groups Pairs of start and end.
  */
 export function pathOf(path: string[], groups: readonly number[]): string[] {
   let isPlain = true
