@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
@@ -40,7 +40,6 @@ test('without any source every option has its default', () => {
       frameBytesMax: 32 * 1024 * 1024,
       listensMax: 1000,
       pingIntervalMs: 25_000,
-      messagesPerSecondMax: 0,
     },
   })
 })
@@ -256,4 +255,22 @@ test('code gives values by name; unknown names are refused', () => {
 test('a database name cannot leave its folder', () => {
   expect(['default', 'my-app_2', 'A'].every(isDatabaseName)).toBe(true)
   expect(['', '.', '..', 'a/b', 'a\\b', '-a', 'a'.repeat(64), 'ä', 'a\0'].some(isDatabaseName)).toBe(false)
+})
+
+/** One row for each option; a secret and the file that may hold it are two. */
+function optionsTable(): string {
+  const rows = inputs.map((input) => {
+    const name = input.isInFile ? `\`${input.name}\`` : `\`${input.env}\``
+    const fallback = input.fallback === null ? '' : `\`${input.fallback}\``
+    return `| ${name} | ${fallback} | ${input.help} |`
+  })
+  return ['| option | default | |', '|---|---|---|', ...rows].join('\n')
+}
+
+test('the README lists every option with its default', () => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+
+  const listed = /<!-- options -->\n([\s\S]*?)\n<!-- \/options -->/.exec(readme)?.[1]
+
+  expect(listed).toBe(optionsTable())
 })

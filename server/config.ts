@@ -105,11 +105,6 @@ const declared = {
     listensMax: option(whole(1, 1_000_000), 1000, 'Listens one connection may hold.'),
     connectionsMax: option(whole(1, 10_000_000), 100_000, 'Connections open at the same time.'),
     writeQueueMax: option(whole(1, 10_000_000), 100_000, 'Writes waiting for their commit, per database.'),
-    messagesPerSecondMax: option(
-      whole(0, 1_000_000),
-      0,
-      'Messages per second of one connection; 0 is no limit.',
-    ),
     slowConsumerSoftBytes: option(
       bytes(16 * KiB, GiB),
       MiB,
@@ -276,8 +271,8 @@ function listInputs(part: object, prefix: string): Input[] {
     const variable = `HEARTH_${words.replace(/-/g, '_').toUpperCase()}`
     const common = { isBoolean: false, fallback: null, help: item.help }
     if (item.channel === 'plain') {
-      const fallback =
-        item.fallback === null ? null : (item.kind.show?.(item.fallback) ?? String(item.fallback))
+      const isShown = item.fallback !== null && String(item.fallback) !== ''
+      const fallback = isShown ? (item.kind.show?.(item.fallback) ?? String(item.fallback)) : null
       const { placeholder } = item.kind
       const isBoolean = placeholder === 'true|false'
       all.push({

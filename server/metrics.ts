@@ -9,7 +9,6 @@ import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 /** Numbers that only grow. Add to them directly. */
 const COUNTERS = {
   connectionsOpened: ['hearth_connections_opened_total', 'Connections opened.'],
-  messages: ['hearth_messages_total', 'Messages received from clients.'],
   reads: ['hearth_reads_total', 'Reads and listens that reached the rules.'],
   writes: ['hearth_writes_total', 'Writes committed.'],
   denials: ['hearth_denials_total', 'Reads, listens and writes the rules denied.'],
@@ -20,10 +19,6 @@ const COUNTERS = {
     'hearth_slow_consumers_total',
     'Times a connection fell behind and was brought up to date later.',
   ],
-  slowConsumersClosed: [
-    'hearth_slow_consumers_closed_total',
-    'Connections closed because they stayed behind.',
-  ],
   bugs: ['hearth_bugs_total', 'Internal errors; each has a line in the log.'],
 } as const satisfies Record<string, readonly [name: string, help: string]>
 
@@ -31,7 +26,6 @@ const COUNTERS = {
 const GAUGES = {
   connections: ['hearth_connections', 'Connections open.'],
   listeners: ['hearth_listeners', 'Listeners held by connections.'],
-  writesQueued: ['hearth_writes_queued', 'Writes waiting for their commit.'],
   databases: ['hearth_databases', 'Databases open.'],
 } as const satisfies Record<string, readonly [name: string, help: string]>
 

@@ -34,15 +34,16 @@ function filesUnder(folder: string): string[] {
   })
 }
 
+/** Imports of every form, and files named beside the importer: programs for processes of their own. */
 const IMPORT =
-  /^\s*(?:import|export)\s+(type\s)?[^'"`;]*?\bfrom\s+'([^']+)'|^\s*import\s+'([^']+)'|\bimport\('([^']+)'\)/gm
+  /^\s*(?:import|export)\s+(type\s)?[^'"`;]*?\bfrom\s+'([^']+)'|^\s*import\s+'([^']+)'|\bimport\('([^']+)'\)|(?:new URL\(|import\.meta\.dirname, )'([\w./-]+\.ts)'/gm
 
 function importsOf(path: string, text: string): Import[] {
   return [...text.matchAll(IMPORT)].map((match) => {
-    const from = (match[2] ?? match[3] ?? match[4])!
+    const from = (match[2] ?? match[3] ?? match[4] ?? match[5])!
     return {
       from,
-      file: from.startsWith('.') ? normalize(join(dirname(path), from)) : null,
+      file: from.startsWith('.') || match[5] !== undefined ? normalize(join(dirname(path), from)) : null,
       isTypeOnly: match[1] !== undefined,
     }
   })
@@ -58,7 +59,7 @@ const byPath = new Map(sources.map((source) => [source.path, source]))
 
 /** Tests and what only tests use. */
 function isTest(path: string): boolean {
-  return /\.(test|contract|model)\.ts$|\/test\//.test(path)
+  return /\.(test|contract|model)\.ts$|\/test\/|\/test-[\w-]+\.ts$/.test(path)
 }
 
 const product = sources.filter(({ path }) => !isTest(path))

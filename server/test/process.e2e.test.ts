@@ -1,0 +1,138 @@
+/**
+ * The process as an operator meets it: started from a bundle of `main.ts`, with real signals, ports and folders.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+/** Inside the tree, so that packages are found. */
+let bundleFolder: string
+
+beforeAll(async () => {
+  bundleFolder = mkdtempSync(join(ROOT, 'node_modules/.hearth-process-'))
+  await build({
+    entryPoints: [join(ROOT, 'server/main.ts')],
+    outfile: join(bundleFolder, 'main.mjs'),
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    packages: 'external',
+    logLevel: 'error',
+  })
+})
+
+afterAll(() => rmSync(bundleFolder, { recursive: true }))
+
+function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'hearth-process-'))
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+interface Hearth {
+  child: ChildProcess
+  out: string
+  err: string
+  exitCode: Promise<number | null>
+  /** Resolves once the output holds a text; rejects if the process ends before. */
+  says(text: string): Promise<void>
+}
+
+function hearth(folder: string, ...args: string[]): Hearth {
+  const child = spawn(process.execPath, [join(bundleFolder, 'main.mjs'), ...args], {
+    cwd: folder,
+    env: { PATH: process.env['PATH'], HEARTH_LOG_FORMAT: 'json' },
+  })
+  const exitCode = new Promise<number | null>((resolve) => child.on('close', resolve))
+  const running: Hearth = {
+    child,
+    out: '',
+    err: '',
+    exitCode,
+    says: (text) =>
+      new Promise((resolve, reject) => {
+        const look = (): void => {
+          if ((running.out + running.err).includes(text)) resolve()
+        }
+        child.stdout.on('data', look)
+        child.stderr.on('data', look)
+        child.on('close', () => reject(new Error(`ended without saying \`${text}\`: ${running.err}`)))
+        look()
+      }),
+  }
+  child.stdout.on('data', (chunk: Buffer) => {
+    running.out += chunk.toString()
+  })
+  child.stderr.on('data', (chunk: Buffer) => {
+    running.err += chunk.toString()
+  })
+  onTestFinished(() => void child.kill('SIGKILL'))
+  return running
+}
+
+function urlOf(running: Hearth): string {
+  return /http:\/\/[\w.:]+\d/.exec(running.out)![0]
+}
+
+test('serve prints its addresses, answers there, and drains on SIGTERM with exit code 0', async () => {
+  const server = hearth(temporaryFolder(), 'serve', '--port', '0')
+  await server.says('/metrics')
+
+  const ready = await fetch(`${urlOf(server)}/health/ready`)
+  const metrics = await (await fetch(`${urlOf(server)}/metrics`)).text()
+  server.child.kill('SIGTERM')
+
+  expect(ready.status).toBe(200)
+  expect(metrics).toContain('hearth_databases 1')
+  expect(await server.exitCode).toBe(0)
+  expect(server.err).toContain('"msg":"closed"')
+})
+
+test('a data folder and a port belong to one server', async () => {
+  const folder = temporaryFolder()
+  const server = hearth(folder, 'serve', '--port', '0')
+  await server.says('/metrics')
+
+  const sameFolder = hearth(folder, 'serve', '--port', '0')
+  const samePort = hearth(temporaryFolder(), 'serve', '--port', new URL(urlOf(server)).port)
+
+  expect([await sameFolder.exitCode, await samePort.exitCode]).toEqual([1, 1])
+  expect(sameFolder.err).toMatch(/^hearth: data folder `.*` is in use by process \d+/m)
+  expect(samePort.err).toMatch(/^hearth: cannot listen on 127\.0\.0\.1:\d+; is the port in use\?$/m)
+})
+
+test('a killed server leaves a folder that the next one opens', async () => {
+  const folder = temporaryFolder()
+  const first = hearth(folder, 'serve', '--port', '0')
+  await first.says('/metrics')
+  first.child.kill('SIGKILL')
+  await first.exitCode
+
+  const second = hearth(folder, 'serve', '--port', '0')
+
+  await second.says('/metrics')
+})
+
+test('rules that do not load refuse the start with their place', async () => {
+  const folder = temporaryFolder()
+  writeFileSync(
+    join(folder, 'database.rules.json'),
+    '{\n  "rules": {\n    ".read": "newDta.exists()"\n  }\n}\n',
+  )
+
+  const server = hearth(folder, 'serve', '--port', '0')
+
+  expect(await server.exitCode).toBe(1)
+  expect(server.err).toMatch(/^hearth: database\.rules\.json:3:15/)
+})
+
+test('--dev without rules starts with a loud banner', async () => {
+  const server = hearth(temporaryFolder(), 'serve', '--port', '0', '--dev')
+
+  await server.says('NO RULES: EVERYTHING IS OPEN')
+})
