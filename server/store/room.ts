@@ -1,86 +1,136 @@
 /**
  * Room: how much may still be written, from the database's own bound and from the disk's free space.
  *
- * A B-tree that copies pages needs free pages even to delete, so the last of both is kept back for groups that only
- * delete: a full store can always be emptied.
+ * - A B-tree that copies pages needs free pages even to delete, so the last of the room is kept back for groups
+ *   that only delete: a full store can always be emptied.
+ * - LMDB must not be the one to find the disk full. lmdb 3.5.6 formats its message about a failed page write into
+ *   too small a buffer; seen here: the process aborts in malloc some groups later. So a group is refused while there
+ *   is still space, by a count that is known a moment ago rather than now.
  */
 import { statfs } from 'node:fs/promises'
 
-/** Enough for the pages that thousands of deletions copy. */
-const RESERVE_BYTES = 4 * 1024 * 1024
+export interface Disk {
+  bytesFree: number
+  bytesTotal: number
+}
+
+export interface RoomOptions {
+  /** Bytes the pages in use may take. */
+  databaseBytesMax: number
+  /** Asks the disk. */
+  disk(): Promise<Disk>
+}
+
+export interface Pages {
+  /** The file, as far as it was ever used. */
+  fileBytes: number
+  /** Pages that hold data; the others are used again before the file grows. */
+  bytesInUse: number
+}
+
+/** For a disk in use by others too, this is what they write in the time between two looks. */
+const RESERVE_BYTES_MAX = 64 * 1024 * 1024
+/** Of a small disk or a small database not even that can be kept back. */
+const RESERVE_SHARE = 1 / 16
 const DISK_CHECK_MS = 250
+/** Counting pages takes 15 us: too long for every group while there is plenty of room. */
+const PAGES_CHECK_MS = 50
+const NEARLY_FULL_BYTES = 256 * 1024 * 1024
+/** A row's share of the pages that are copied for it, where rows lie far apart. */
+const ROW_BYTES = 1024
 
 export class Room {
-  /** A row's key, its entry in a page, and its share of the pages that are copied above it. */
-  static readonly ROW_BYTES = 64
-
-  readonly #folder: string
-  readonly #bytesMax: number
-  readonly #reserveBytes: number
-  #bytesInUse = 0
-  #diskBytesFree = Number.POSITIVE_INFINITY
-  #checkedMs = 0
-  #isChecking = false
+  readonly #options: RoomOptions
+  #pages: Pages = { fileBytes: 0, bytesInUse: 0 }
+  #disk: Disk = { bytesFree: Number.POSITIVE_INFINITY, bytesTotal: Number.POSITIVE_INFINITY }
+  #bytesSincePages = 0
+  #pagesMs = Number.NEGATIVE_INFINITY
+  #diskMs = Number.NEGATIVE_INFINITY
+  #isAsking = false
   #hasFailed = false
 
-  constructor(folder: string, bytesMax: number) {
-    this.#folder = folder
-    this.#bytesMax = bytesMax
-    this.#reserveBytes = Math.min(RESERVE_BYTES, bytesMax / 8)
-    this.#checkDisk()
+  constructor(options: RoomOptions) {
+    this.#options = options
+    this.#askDisk()
   }
 
+  /** What a group may take at most. */
+  static bytesOf(rows: number, bytes: number): number {
+    return bytes + rows * ROW_BYTES
+  }
+
+  /** Whether groups that do more than delete are refused. */
   get isFull(): boolean {
-    this.#checkDisk()
+    this.#askDisk()
     return this.#hasFailed || this.#left() <= 0
   }
 
-  get wantsPagesInUse(): boolean {
-    return Number.isFinite(this.#bytesMax)
-  }
-
   admits(bytes: number, isDeletesOnly: boolean): boolean {
-    if (isDeletesOnly) return true
-    this.#checkDisk()
-    return !this.#hasFailed && this.#left() >= bytes
+    this.#askDisk()
+    if (this.#hasFailed) return false
+    // What is in use shrinks by deleting; only the pages copied on the way have to find a place.
+    return (isDeletesOnly ? this.#leftOnDisk() : this.#left()) >= bytes
   }
 
   #left(): number {
-    return Math.min(this.#bytesMax - this.#bytesInUse, this.#diskBytesFree) - this.#reserveBytes
+    const ofDatabase = this.#options.databaseBytesMax - this.#pages.bytesInUse - this.#bytesSincePages
+    return Math.min(ofDatabase, this.#leftOnDisk()) - this.#reserveBytes()
   }
 
-  notePagesInUse(bytes: number): void {
-    this.#bytesInUse = bytes
+  #leftOnDisk(): number {
+    const { bytesInUse, fileBytes } = this.#pages
+    return this.#disk.bytesFree + fileBytes - bytesInUse - this.#bytesSincePages
+  }
+
+  #reserveBytes(): number {
+    const whole = Math.min(this.#options.databaseBytesMax, this.#disk.bytesTotal)
+    return Math.min(RESERVE_BYTES_MAX, whole * RESERVE_SHARE)
   }
 
   noteWritten(bytes: number): void {
-    this.#diskBytesFree -= bytes
-    this.#checkDisk()
+    this.#bytesSincePages += bytes
   }
 
-  /** Nothing but deletions is tried until the disk has been asked again. */
+  get wantsPages(): boolean {
+    return performance.now() - this.#pagesMs > PAGES_CHECK_MS || this.#left() < NEARLY_FULL_BYTES
+  }
+
+  notePages(pages: Pages): void {
+    // What the file grew by is no longer free on the disk, whenever that was asked last.
+    if (this.#pages.fileBytes > 0) this.#disk.bytesFree -= pages.fileBytes - this.#pages.fileBytes
+    this.#pages = pages
+    this.#bytesSincePages = 0
+    this.#pagesMs = performance.now()
+  }
+
+  /** Nothing is tried until the disk has been asked again. */
   noteFailure(): void {
     this.#hasFailed = true
-    this.#checkedMs = performance.now()
+    this.#diskMs = performance.now()
   }
 
   /** Asks the disk now and then, never on the way of a write. */
-  #checkDisk(): void {
-    const now = performance.now()
-    if (this.#isChecking || (this.#checkedMs !== 0 && now - this.#checkedMs < DISK_CHECK_MS)) return
-    this.#isChecking = true
-    void statfs(this.#folder)
+  #askDisk(): void {
+    if (this.#isAsking || performance.now() - this.#diskMs < DISK_CHECK_MS) return
+    this.#isAsking = true
+    void this.#options
+      .disk()
       .then(
         (disk) => {
-          this.#diskBytesFree = disk.bavail * disk.bsize
+          this.#disk = disk
         },
-        // A folder that cannot be asked is written to until that fails.
+        // A disk that cannot be asked is written to until that fails.
         () => {},
       )
       .finally(() => {
-        this.#checkedMs = performance.now()
-        this.#isChecking = false
+        this.#diskMs = performance.now()
+        this.#isAsking = false
         this.#hasFailed = false
       })
   }
+}
+
+export async function diskOf(folder: string): Promise<Disk> {
+  const { bavail, blocks, bsize } = await statfs(folder)
+  return { bytesFree: bavail * bsize, bytesTotal: blocks * bsize }
 }

@@ -16,10 +16,11 @@
  */
 import { strict as assert } from 'node:assert'
 import { mkdirSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Database, open } from 'lmdb'
 import { lockFolder } from './folder-lock.ts'
 import { NODE_ID_BYTES, ROW_KEY_BYTES_MAX, readChildKey, writeChildKey, writeNodeId } from './keys.ts'
-import { Room } from './room.ts'
+import { type Disk, diskOf, Room } from './room.ts'
 import type { Range, RowBatch, Rows } from './rows.ts'
 import { type Store, StoreLockedError, StoreUnavailableError } from './store.ts'
 import { TreeStore, type TreeStoreOptions } from './tree-store.ts'
@@ -31,6 +32,8 @@ export interface LmdbStoreOptions extends Partial<TreeStoreOptions> {
   durability?: 'flushed' | 'committed'
   /** Bytes the pages in use may take on disk. The file itself may be larger by pages not yet used again. */
   databaseBytesMax?: number
+  /** How the disk is asked for its free space; for tests. */
+  disk?: () => Promise<Disk>
 }
 
 /**
@@ -78,6 +81,7 @@ interface LmdbDatabase extends Omit<Database<RowBytes>, LmdbCall> {
   batch(write: () => void): Promise<boolean> & { flushed?: Promise<boolean> }
 }
 
+const VISIBLE_POLL_MS = 1
 const BOUND_BYTES_MAX = ROW_KEY_BYTES_MAX - 64
 
 function writeRowKey({ id, text, isPrefixOnly }: RowKey, target: Uint8Array, start: number): number {
@@ -94,6 +98,7 @@ class LmdbRows implements Rows {
   readonly #isFlushedAwaited: boolean
   readonly #key: RowKey = { id: 0, text: '', isPrefixOnly: false }
   #snapshot: ReadTransaction
+  #hasFailed = false
 
   constructor(options: LmdbStoreOptions, unlock: () => void) {
     this.#unlock = unlock
@@ -119,7 +124,10 @@ class LmdbRows implements Rows {
       },
     } as unknown as Parameters<typeof open>[0]) as unknown as LmdbDatabase
     this.#snapshot = this.#db.useReadTransaction()
-    this.#room = new Room(options.folder, options.databaseBytesMax ?? Number.POSITIVE_INFINITY)
+    this.#room = new Room({
+      databaseBytesMax: options.databaseBytesMax ?? Number.POSITIVE_INFINITY,
+      disk: options.disk ?? (() => diskOf(options.folder)),
+    })
     this.#assertSoleOwner(options.folder)
     this.#measureRoom()
   }
@@ -183,21 +191,54 @@ class LmdbRows implements Rows {
   }
 
   async commit(batch: RowBatch): Promise<void> {
-    const bytes = batch.encoder.length + batch.size * Room.ROW_BYTES
+    const bytes = Room.bytesOf(batch.size, batch.encoder.length)
     if (!this.#room.admits(bytes, batch.isDeletesOnly)) {
-      throw new StoreUnavailableError('the disk or the database’s own limit has no room left for this group')
+      throw new StoreUnavailableError('there is no room left on the disk or in the database’s own bound')
     }
+    this.#assertUsable()
+    const transaction = this.#isFlushedAwaited ? 0 : this.#lastTransaction()
     const committed = this.#db.batch(() => this.#putAll(batch))
+    const flushed = this.#flushed(committed)
+    if (this.#isFlushedAwaited) await flushed
+    else await Promise.race([flushed, this.#visible(transaction)])
+    this.#room.noteWritten(bytes)
+  }
+
+  async #flushed(committed: ReturnType<LmdbDatabase['batch']>): Promise<void> {
     try {
       await committed
-      if (this.#isFlushedAwaited) await committed.flushed
+      await committed.flushed
     } catch (error) {
       // It says what went wrong, a moment later, and must not be left without a handler.
       const cause = await causeOf(error)
+      this.#hasFailed = true
       this.#room.noteFailure()
       throw new StoreUnavailableError(`the disk failed or is full: ${cause}`)
     }
-    this.#room.noteWritten(bytes)
+  }
+
+  /**
+   * lmdb's promise for a commit resolves with its flush, though readers see the commit before that. So they are
+   * asked, at a timer's pace: what `committed` gains is the disk's time, and a disk faster than this gains nothing.
+   */
+  async #visible(before: number): Promise<void> {
+    do await sleep(VISIBLE_POLL_MS)
+    while (this.#lastTransaction() === before)
+  }
+
+  #lastTransaction(): number {
+    return this.#stats()['lastTxnId']!
+  }
+
+  /** After a failure that LMDB cannot go on from, its write thread would die without a word. */
+  #assertUsable(): void {
+    if (!this.#hasFailed) return
+    try {
+      this.#db.transactionSync(() => {})
+    } catch (error) {
+      throw new StoreUnavailableError(`the database has to be opened anew: ${(error as Error).message}`)
+    }
+    this.#hasFailed = false
   }
 
   #putAll(batch: RowBatch): void {
@@ -217,15 +258,25 @@ class LmdbRows implements Rows {
 
   advance(): void {
     this.#snapshot.done()
+    // Otherwise lmdb lends the same transaction again until the end of the event turn.
+    this.#db.resetReadTxn()
     this.#snapshot = this.#db.useReadTransaction()
     this.#measureRoom()
   }
 
   #measureRoom(): void {
-    if (!this.#room.wantsPagesInUse) return
-    const stats = this.#db.getStats() as Record<string, number>
+    if (!this.#room.wantsPages) return
+    const stats = this.#stats()
     const pages = stats['treeBranchPageCount']! + stats['treeLeafPageCount']! + stats['overflowPages']!
-    this.#room.notePagesInUse(pages * stats['pageSize']!)
+    const pageBytes = stats['pageSize']!
+    this.#room.notePages({
+      fileBytes: (stats['lastPageNumber']! + 1) * pageBytes,
+      bytesInUse: pages * pageBytes,
+    })
+  }
+
+  #stats(): Record<string, number> {
+    return this.#db.getStats() as Record<string, number>
   }
 
   async close(): Promise<void> {
