@@ -8,6 +8,10 @@ export class Histogram {
     this.#values.push(value)
   }
 
+  reset(): void {
+    this.#values.length = 0
+  }
+
   get count(): number {
     return this.#values.length
   }

@@ -10,12 +10,20 @@ import { fileURLToPath } from 'node:url'
 export class ServerProcess {
   readonly #child: ChildProcess
   readonly port: number
+  /** What it prints after its address. */
+  readonly lines: string[] = []
   readonly #cleanUp: () => void
 
   private constructor(child: ChildProcess, port: number, cleanUp: () => void) {
     this.#child = child
     this.port = port
     this.#cleanUp = cleanUp
+    let rest = ''
+    child.stdout!.on('data', (chunk: Buffer) => {
+      const lines = (rest + chunk.toString()).split('\n')
+      rest = lines.pop()!
+      this.lines.push(...lines)
+    })
   }
 
   /**

@@ -8,6 +8,7 @@ import { Histogram } from '../histogram.ts'
 import { RawWebSocket } from '../raw-websocket.ts'
 import { benchProgram, ServerProcess } from '../server-process.ts'
 import type { ScenarioOptions, Table } from '../table.ts'
+import { pause } from '../write-load.ts'
 
 interface Measured {
   name: string
@@ -218,8 +219,4 @@ async function drained(isDone: () => boolean, name: string): Promise<void> {
     await pause(0.1)
   }
   throw new Error(`${name}: updates were lost`)
-}
-
-function pause(seconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, seconds * 1000))
 }

@@ -7,11 +7,10 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { createConnection } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { decodeToClient, Encoder, encodeToServer } from '../../protocol/index.ts'
 import { Histogram } from '../histogram.ts'
-import { RawWebSocket } from '../raw-websocket.ts'
 import { benchProgram, ServerProcess } from '../server-process.ts'
 import type { ScenarioOptions, Table } from '../table.ts'
+import { pause, streamWrites } from '../write-load.ts'
 
 const CONNECTIONS = 8
 const IN_FLIGHT = 64
@@ -51,64 +50,18 @@ export async function run({ seconds }: ScenarioOptions): Promise<Table> {
 
 async function hearth(seconds: number, inFlight: number, connections = CONNECTIONS): Promise<Measured> {
   const server = await ServerProcess.hearth()
-  const encoder = new Encoder()
   const latency = new Histogram()
-  let acks = 0
-  let isMeasuring = false
-  let isRunning = true
-  const clients = await Promise.all(
-    Array.from({ length: connections }, async (_, n) => {
-      const client = await RawWebSocket.connect(server.port, '/v1')
-      const sentAt = new Map<number, number>()
-      let nextId = 1
-      const sendOne = (): void => {
-        const id = nextId++
-        encoder.reset()
-        encodeToServer(encoder, {
-          type: 'set',
-          id,
-          path: ['bench', `c${n}`, `key${id % KEYS}`],
-          value: `${VALUE.slice(8)}${String(id).padStart(8, '0')}`,
-        })
-        if (isMeasuring && id % 16 === 0) sentAt.set(id, performance.now())
-        client.send(encoder.view())
-      }
-      client.onFrame = (payload) => {
-        let answered = 0
-        for (const message of decodeToClient(payload)) {
-          if (message.type === 'error') throw new Error(message.message)
-          if (message.type !== 'ack') continue
-          answered += message.ids.length
-          for (const id of message.ids) {
-            const at = sentAt.get(id)
-            if (at === undefined) continue
-            latency.record(performance.now() - at)
-            sentAt.delete(id)
-          }
-        }
-        acks += answered
-        if (!isRunning) return
-        client.socket.cork()
-        for (let i = 0; i < answered; i++) sendOne()
-        client.socket.uncork()
-      }
-      client.socket.cork()
-      for (let i = 0; i < inFlight; i++) sendOne()
-      client.socket.uncork()
-      return client
-    }),
-  )
+  const load = await streamWrites(server.port, { connections, inFlight, latency })
   await pause(WARM_UP_SECONDS)
-  isMeasuring = true
-  const acksBefore = acks
+  latency.reset()
+  const acksBefore = load.acks
   const cpuBefore = server.cpuMicros()
   const startMs = performance.now()
   await pause(seconds)
   const cpu = server.cpuMicros() - cpuBefore
-  const count = acks - acksBefore
+  const count = load.acks - acksBefore
   const elapsedMs = performance.now() - startMs
-  isRunning = false
-  for (const client of clients) client.close()
+  load.stop()
   await server.stop()
   return {
     name: `hearth, ${connections} x ${inFlight} in flight`,
@@ -201,8 +154,4 @@ async function reachable(port: number): Promise<void> {
     await pause(0.05)
   }
   throw new Error(`nothing listens on port ${port}`)
-}
-
-function pause(seconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, seconds * 1000))
 }
