@@ -2,7 +2,7 @@
  * Client: a database as the app holds it. Joins the connection to the replica and decides what a write looks like
  * before the server has answered it.
  */
-import { isAtOrAbove, type Path } from '../protocol/path.ts'
+import { formatPath, isAtOrAbove, keyProblem, type Path } from '../protocol/path.ts'
 import { pushIdMaker } from '../protocol/push-id.ts'
 import { resolveServerValues } from '../protocol/server-value.ts'
 import { hasOwn, parseValue, type Value } from '../protocol/value.ts'
@@ -37,7 +37,8 @@ export class Database {
   /** @internal What must happen when the connection is lost. */
   readonly onLost = new Set<() => void>()
   readonly #pushIdAt: (nowMs: number) => string
-  readonly #unsettled = new Set<{ entries: Entries; settled: Promise<unknown> }>()
+  /** Writes not yet answered and transactions not yet ended. */
+  readonly #working = new Set<{ paths: readonly Path[]; ended: Promise<void> }>()
   #serverTimeOffsetMs = 0
 
   constructor(address: string, options: DatabaseOptions) {
@@ -97,12 +98,14 @@ export class Database {
    */
   write(body: RequestBody, entries: Entries): Promise<void> {
     const pending: PendingWrite = { entries: this.guess(entries) }
+    const end = this.begin(entries.map(([path]) => path))
     let isSettled = false
     const settle = (): void => {
       isSettled = true
       this.data.remove(pending)
+      end()
     }
-    const settled = new Promise<void>((resolve, reject) => {
+    const answered = new Promise<void>((resolve, reject) => {
       // Sent before it is shown: what a listener writes in answer must reach the server after it.
       this.connection.send({
         body,
@@ -117,22 +120,32 @@ export class Database {
         },
       })
     })
-    if (!isSettled) {
-      const record = { entries, settled }
-      this.#unsettled.add(record)
-      const forget = (): boolean => this.#unsettled.delete(record)
-      settled.then(forget, forget)
-      this.data.add(pending)
-    }
-    return settled
+    if (!isSettled) this.data.add(pending)
+    return answered
   }
 
-  /** @internal Resolves when own writes at, above and below a path are answered; null when there are none. */
-  whenSettled(path: Path): Promise<unknown> | null {
-    const overlapping = [...this.#unsettled].filter(({ entries }) =>
-      entries.some(([at]) => isAtOrAbove(at, path) || isAtOrAbove(path, at)),
+  /** @internal Work on these paths begins. @returns Ends it. */
+  begin(paths: readonly Path[]): () => void {
+    let resolve = (): void => {}
+    const work = {
+      paths,
+      ended: new Promise<void>((done) => {
+        resolve = done
+      }),
+    }
+    this.#working.add(work)
+    return () => {
+      this.#working.delete(work)
+      resolve()
+    }
+  }
+
+  /** @internal Resolves when work begun at, above or below a path has ended; null when there is none. */
+  whenFree(path: Path): Promise<unknown> | null {
+    const overlapping = [...this.#working].filter(({ paths }) =>
+      paths.some((at) => isAtOrAbove(at, path) || isAtOrAbove(path, at)),
     )
-    return overlapping.length === 0 ? null : Promise.allSettled(overlapping.map(({ settled }) => settled))
+    return overlapping.length === 0 ? null : Promise.all(overlapping.map(({ ended }) => ended))
   }
 
   /** @internal What the server will make of server values. An increment of something unknown is not guessed. */
@@ -190,36 +203,14 @@ export function readValue(operation: string, raw: unknown, path: Path): Value {
   try {
     return parseValue(raw, path.length)
   } catch {
-    const at = [...path]
-    let inner = raw
-    for (;;) {
-      const wrong = wrongChild(inner, at.length)
-      if (wrong === null) break
-      at.push(wrong)
-      inner = (inner as Record<string, unknown>)[wrong]
-    }
-    return refusing(`${operation} at /${at.join('/')}`, () => parseValue(inner, at.length))
-  }
-}
-
-/** The key of the child that is refused; null when it is the value itself. */
-function wrongChild(raw: unknown, depth: number): string | null {
-  if (typeof raw !== 'object' || raw === null) return null
-  for (const key of Object.keys(raw)) {
-    if (key.startsWith('.')) continue
-    try {
-      parseValue({ [key]: (raw as Record<string, unknown>)[key] }, depth)
-    } catch {
-      try {
-        // A key that is wrong itself belongs to the object it is in.
-        parseValue({ [key]: true }, depth)
-        return key
-      } catch {
-        return null
+    // What is wrong further in is told first, so that the message names the innermost place.
+    if (typeof raw === 'object' && raw !== null) {
+      for (const [key, inner] of Object.entries(raw)) {
+        if (keyProblem(key) === null) readValue(operation, inner, [...path, key])
       }
     }
+    return refusing(`${operation} at ${formatPath(path)}`, () => parseValue(raw, path.length))
   }
-  return null
 }
 
 function hasIncrement(value: Value): boolean {
@@ -230,10 +221,7 @@ function hasIncrement(value: Value): boolean {
 
 function readAddress(address: string, database?: string): { httpUrl: string; socketUrl: string } {
   const wrong = (): never => {
-    throw new HearthError(
-      'invalid_url',
-      `address \`${address}\` is not of the form http://host:port, https://, ws:// or wss://`,
-    )
+    throw new HearthError('invalid_url', `address \`${address}\` is not http(s):// or ws(s)://`)
   }
   let url: URL
   try {

@@ -9,15 +9,14 @@
  * Requests of kind `write` are sent again after a loss until they are answered: at least once, as in Firebase, so an
  * increment whose ack was lost with the connection counts twice.
  */
-import { decodeToClient, encodeToServer } from '../protocol/codec.ts'
 import { mayReconnect } from '../protocol/errors.ts'
-import { Encoder } from '../protocol/msgpack.ts'
 import type { ToClient } from '../protocol/to-client.ts'
 import type { ToServer } from '../protocol/to-server.ts'
 import { PROTOCOL_VERSION } from '../protocol/version.ts'
 import type { Environment } from './environment.ts'
 import { connectionClosed, HearthError, requestFailed } from './errors.ts'
 import type { Socket } from './socket.ts'
+import { decodeFrame, encodeMessage } from './wire.ts'
 
 export type RequestBody = ToServer extends infer M ? (M extends ToServer ? Omit<M, 'id'> : never) : never
 
@@ -35,6 +34,8 @@ export interface Request {
   failed(error: HearthError): void
   /** For `live`: the connection was lost before the answer. */
   forgotten?(): void
+  /** Its id on this connection, once sent. Kept by the connection. */
+  id?: number | undefined
 }
 
 /** A token, or a function that gives a fresh one; null for nobody. */
@@ -92,9 +93,9 @@ export class Connection {
   /** In the order they were made. */
   readonly #unanswered = new Set<Request>()
   readonly #sent = new Map<number, Request>()
-  readonly #idOf = new Map<Request, number>()
-  readonly #encoder = new Encoder(1024)
-  #isFlushDue = false
+  /** Messages to leave at the end of this turn, in one frame. */
+  #outbox: Uint8Array[] = []
+  #outboxBytes = 0
 
   constructor(url: string, environment: Environment, auth: AuthSource, events: ConnectionEvents) {
     this.#url = url
@@ -161,9 +162,7 @@ export class Connection {
   /** The caller no longer waits for the answer. */
   abandon(request: Request): void {
     this.#unanswered.delete(request)
-    const id = this.#idOf.get(request)
-    if (id !== undefined) this.#sent.delete(id)
-    this.#idOf.delete(request)
+    if (request.id !== undefined) this.#sent.delete(request.id)
   }
 
   /** Takes another identity now or, while not connected, with the next connection. */
@@ -236,14 +235,15 @@ export class Connection {
     this.#phase = phase
     this.#socket = null
     this.#reconnectAtMs = 0
-    this.#encoder.reset()
+    this.#outbox = []
+    this.#outboxBytes = 0
     socket?.close()
     const lost = [...this.#sent.values()]
     this.#sent.clear()
-    this.#idOf.clear()
     const wasOnline = this.#isOnline
     this.#isOnline = false
     for (const request of lost) {
+      request.id = undefined
       if (request.kind === 'live') {
         this.#unanswered.delete(request)
         request.forgotten?.()
@@ -265,7 +265,7 @@ export class Connection {
     const turn = this.#turn
     let messages: ToClient[]
     try {
-      messages = decodeToClient(bytes)
+      messages = decodeFrame(bytes)
     } catch (error) {
       console.warn(`hearth: a frame that cannot be read: ${error}`)
       return this.#abort()
@@ -379,7 +379,7 @@ export class Connection {
     this.#phase = 'ready'
     this.#beat()
     this.#events.relisten()
-    for (const request of this.#unanswered) if (!this.#idOf.has(request)) this.#transmit(request)
+    for (const request of this.#unanswered) if (request.id === undefined) this.#transmit(request)
     if (this.#isOnline) return
     this.#isOnline = true
     this.#onlineSinceMs = this.#environment.nowMs()
@@ -396,39 +396,39 @@ export class Connection {
   }
 
   #transmit(request: Request): void {
-    const encoder = this.#encoder
-    const before = encoder.length
     const id = ++this.#lastId
-    encodeToServer(encoder, { ...request.body, id } as ToServer)
-    const bytes = encoder.length - before
-    if (bytes > this.#frameBytesMax) {
-      encoder.length = before
+    const bytes = encodeMessage({ ...request.body, id } as ToServer)
+    if (bytes.length > this.#frameBytesMax) {
       // The server would close the connection for good.
       this.#unanswered.delete(request)
       request.failed(
         new HearthError(
           'too_large',
-          `too_large: the request has ${bytes} bytes; the server accepts at most ${this.#frameBytesMax}`,
+          `too_large: the request has ${bytes.length} bytes; the server accepts at most ${this.#frameBytesMax}`,
         ),
       )
       return
     }
     this.#unanswered.add(request)
     this.#sent.set(id, request)
-    this.#idOf.set(request, id)
-    if (before > 0 && encoder.length > Math.min(FRAME_BYTES, this.#frameBytesMax)) {
-      const all = encoder.take()
-      this.#socket?.send(all.slice(0, before))
-      encoder.reset()
-      encoder.raw(all.subarray(before))
+    request.id = id
+    if (this.#outboxBytes + bytes.length > Math.min(FRAME_BYTES, this.#frameBytesMax)) this.#flush()
+    if (this.#outbox.length === 0) queueMicrotask(() => this.#flush())
+    this.#outbox.push(bytes)
+    this.#outboxBytes += bytes.length
+  }
+
+  #flush(): void {
+    if (this.#outbox.length === 0) return
+    const frame = new Uint8Array(this.#outboxBytes)
+    let length = 0
+    for (const bytes of this.#outbox) {
+      frame.set(bytes, length)
+      length += bytes.length
     }
-    if (this.#isFlushDue) return
-    this.#isFlushDue = true
-    queueMicrotask(() => {
-      this.#isFlushDue = false
-      if (encoder.length > 0) this.#socket?.send(encoder.take())
-      encoder.reset()
-    })
+    this.#outbox = []
+    this.#outboxBytes = 0
+    this.#socket?.send(frame)
   }
 
   /** One timer at a time: every phase has just one thing to wait for. */

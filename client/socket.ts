@@ -16,7 +16,11 @@ export interface Socket {
 /** @returns At once; the socket opens later or reports that it closed. */
 export type OpenSocket = (url: string, events: SocketEvents) => Socket
 
-type WebSocketClass = new (url: string) => WebSocket
+interface NodePackage {
+  WebSocket: new (url: string, options: { perMessageDeflate: boolean }) => WebSocket
+}
+
+const NODE_PACKAGE = [...'ws'].join('')
 
 /** What browsers say when a connection ends without a close frame. */
 const ABNORMAL = 1006
@@ -30,10 +34,10 @@ export const openWebSocket: OpenSocket = (url, events) => {
     events.closed(code, reason)
   }
 
-  const open = (WebSocketClass: WebSocketClass): void => {
+  const open = (make: () => WebSocket): void => {
     if (isClosed) return
     try {
-      socket = new WebSocketClass(url)
+      socket = make()
     } catch (error) {
       closed(ABNORMAL, String(error))
       return
@@ -47,11 +51,12 @@ export const openWebSocket: OpenSocket = (url, events) => {
     socket.onerror = () => {}
   }
 
-  if (globalThis.WebSocket !== undefined) queueMicrotask(() => open(globalThis.WebSocket))
+  if (globalThis.WebSocket !== undefined) queueMicrotask(() => open(() => new WebSocket(url)))
   else {
-    import('./socket-node.ts').then(
-      ({ NodeWebSocket }) => open(NodeWebSocket),
-      (error: unknown) => closed(ABNORMAL, `package ws does not load: ${error}`),
+    // A name that no bundler can work out: it would follow it and put the package into pages.
+    import(/* @vite-ignore */ /* webpackIgnore: true */ NODE_PACKAGE).then(
+      (ws: NodePackage) => open(() => new ws.WebSocket(url, { perMessageDeflate: false })),
+      (error: unknown) => closed(ABNORMAL, `package ${NODE_PACKAGE} does not load: ${error}`),
     )
   }
 

@@ -2,7 +2,7 @@
  * Transactions: a new value worked out from the present one, written only if that is still the present one, else
  * worked out again. Of one client, those whose paths overlap run one after the other.
  */
-import { formatPath, isAtOrAbove, type Path } from '../protocol/path.ts'
+import { formatPath, type Path } from '../protocol/path.ts'
 import { hasOwn, type Priority, priorityOf, type Value, withPriority } from '../protocol/value.ts'
 import { type Database, readValue } from './client.ts'
 import type { Answer } from './connection.ts'
@@ -24,13 +24,6 @@ export interface TransactionResult<T> {
 }
 
 const TRIES_MAX = 25
-
-interface Turn {
-  path: Path
-  ended: Promise<void>
-}
-
-const turnsOf = new WeakMap<Database, Set<Turn>>()
 
 /**
  * @param update Gives the new value for the present one; `undefined` gives up. Called again when somebody else wrote
@@ -68,13 +61,12 @@ async function transact<T>(
 ): Promise<TransactionResult<T>> {
   const { db, path } = ref
   assertWritable(path, 'runTransaction')
-  const turn = takeTurn(db, path)
+  const before = db.whenFree(path)
+  const end = db.begin([path])
   const shown: PendingWrite = { entries: [] }
   try {
     // Without anything to wait for, the first try is made before runTransaction returns.
-    if (turn.before !== null) await turn.before
-    const own = db.whenSettled(path)
-    if (own !== null) await own
+    if (before !== null) await before
     let current = db.data.confirmed(path) ?? (await read(db, path))
     for (let tries = 0; tries < TRIES_MAX; tries++) {
       const value = work(current.value)
@@ -99,28 +91,7 @@ async function transact<T>(
     )
   } finally {
     db.data.remove(shown)
-    turn.end()
-  }
-}
-
-function takeTurn(db: Database, path: Path): { before: Promise<unknown> | null; end(): void } {
-  const turns = turnsOf.get(db) ?? new Set()
-  turnsOf.set(db, turns)
-  const overlapping = [...turns].filter(
-    (turn) => isAtOrAbove(turn.path, path) || isAtOrAbove(path, turn.path),
-  )
-  let end = (): void => {}
-  const ended = new Promise<void>((resolve) => {
-    end = resolve
-  })
-  const turn = { path, ended }
-  turns.add(turn)
-  return {
-    before: overlapping.length === 0 ? null : Promise.all(overlapping.map((other) => other.ended)),
-    end() {
-      turns.delete(turn)
-      end()
-    },
+    end()
   }
 }
 
