@@ -22,6 +22,8 @@ export type Expression =
 interface Node extends Span {
   /** Set by the checker; everything after the checker may rely on it. */
   type: Type
+  /** Levels of nodes below this one; the parser keeps it within its limit. */
+  height: number
 }
 
 export interface Literal extends Node {

@@ -86,6 +86,8 @@ const PUNCTUATORS = [
   ],
 ].map((texts) => new Set(texts))
 
+/** Punctuators that no longer one starts with. */
+const BRACKETS = new Set(['(', ')', '[', ']', '{', '}', ',', ':', ';'])
 const NAME = /[\p{ID_Start}$_][\p{ID_Continue}$\u200c\u200d]*/uy
 const NUMBER = /0[xX][0-9a-fA-F]+|0[oO][0-7]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?/y
 const BLANK = /[\s\ufeff]/
@@ -114,11 +116,14 @@ export class Lexer {
     const first = text[start]!
     if (first === '"' || first === "'") return this.string(first)
     if ((first >= '0' && first <= '9') || (first === '.' && isDigit(text[start + 1]))) return this.number()
-    NAME.lastIndex = start
-    const name = NAME.exec(text)
-    if (name !== null) {
-      this.at = NAME.lastIndex
-      return { kind: 'name', text: name[0], start, end: this.at }
+    const nameEnd = this.nameEnd(start)
+    if (nameEnd > start) {
+      this.at = nameEnd
+      return { kind: 'name', text: text.slice(start, nameEnd), start, end: nameEnd }
+    }
+    if (BRACKETS.has(first)) {
+      this.at = start + 1
+      return { kind: 'punctuator', text: first, start, end: this.at }
     }
     for (let i = 0, length = 4; i < PUNCTUATORS.length; i++, length--) {
       const candidate = text.slice(start, start + length)
@@ -153,6 +158,21 @@ export class Lexer {
       'unterminated regular expression literal',
       inClass ? 'the class opened by `[` is never closed' : null,
     )
+  }
+
+  /** Where a name that starts here ends; `start` itself where none does. Names are nearly always ASCII. */
+  private nameEnd(start: number): number {
+    const { text } = this
+    let at = start
+    for (; at < text.length; at++) {
+      const unit = text.charCodeAt(at)
+      const isLetter = (unit >= 97 && unit <= 122) || (unit >= 65 && unit <= 90) || unit === 36 || unit === 95
+      if (isLetter || (unit >= 48 && unit <= 57 && at > start)) continue
+      if (unit < 128) return at
+      NAME.lastIndex = start
+      return NAME.test(text) ? NAME.lastIndex : start
+    }
+    return at
   }
 
   private number(): Token {

@@ -100,8 +100,6 @@ class Parser {
   private readonly options: ParseOptions
   private token: Token
   private depth = 0
-  /** Levels of AST below each node; kept beside the nodes, since only this pass needs it. */
-  private readonly heights = new Map<Expression, number>()
 
   constructor(text: string, options: ParseOptions) {
     this.lexer = new Lexer(text)
@@ -138,6 +136,7 @@ class Parser {
           whenTrue,
           whenFalse,
           type: 'Unchecked',
+          height: 0,
           start: test.start,
           end: whenFalse.end,
         },
@@ -163,7 +162,7 @@ class Parser {
   }
 
   private joined(spelling: string, left: Expression, right: Expression): Expression {
-    const span = { start: left.start, end: right.end, type: 'Unchecked' as const }
+    const span = { start: left.start, end: right.end, type: 'Unchecked' as const, height: 0 }
     if (spelling === '&&' || spelling === '||') {
       // A chain grows in place. A bracketed `(a && b) && c` starts before its first operand and stays apart.
       if (left.kind === 'logical' && left.operator === spelling && left.start === left.operands[0]!.start) {
@@ -190,6 +189,7 @@ class Parser {
         operator: token.text,
         operand,
         type: 'Unchecked',
+        height: 0,
         start: token.start,
         end: operand.end,
       },
@@ -211,6 +211,7 @@ class Parser {
             name: name.text,
             nameSpan,
             type: 'Unchecked',
+            height: 0,
             start: object.start,
             end: name.end,
           },
@@ -234,7 +235,7 @@ class Parser {
     this.advance()
     const index = this.conditional()
     const { end } = this.expect(']')
-    const span = { start: object.start, end, type: 'Unchecked' as const }
+    const span = { start: object.start, end, type: 'Unchecked' as const, height: 0 }
     if (index.kind === 'literal' && typeof index.value === 'string') {
       const nameSpan = { start: index.start, end: index.end }
       return this.made({ kind: 'member', object, name: index.value, nameSpan, ...span }, object)
@@ -247,7 +248,7 @@ class Parser {
     const args = this.list(')')
     const { end } = this.expect(')')
     return this.made(
-      { kind: 'call', callee, arguments: args, type: 'Unchecked', start: callee.start, end },
+      { kind: 'call', callee, arguments: args, type: 'Unchecked', height: 0, start: callee.start, end },
       callee,
       ...args,
     )
@@ -265,7 +266,7 @@ class Parser {
 
   private primary(): Expression {
     const { token } = this
-    const span = { start: token.start, end: token.end, type: 'Unchecked' as const }
+    const span = { start: token.start, end: token.end, type: 'Unchecked' as const, height: 0 }
     switch (token.kind) {
       case 'number':
       case 'string':
@@ -300,7 +301,10 @@ class Parser {
       this.advance()
       const elements = this.list(']')
       const { end } = this.expect(']')
-      return this.made({ kind: 'array', elements, type: 'Unchecked', start: token.start, end }, ...elements)
+      return this.made(
+        { kind: 'array', elements, type: 'Unchecked', height: 0, start: token.start, end },
+        ...elements,
+      )
     }
     if (token.text === '/' || token.text === '/=') {
       const regex = this.lexer.regexFrom(token)
@@ -308,7 +312,7 @@ class Parser {
       this.token = regex
       this.advance()
       const { pattern, flags, start, end } = regex
-      return { kind: 'regex', pattern, flags, matcher: null, type: 'Unchecked', start, end }
+      return { kind: 'regex', pattern, flags, matcher: null, type: 'Unchecked', height: 0, start, end }
     }
     return this.unexpected()
   }
@@ -339,11 +343,9 @@ class Parser {
     if (this.depth > this.options.limits.expressionDepthMax) this.tooDeep(this.token)
   }
 
-  private made(expression: Expression, ...parts: Expression[]): Expression {
-    let height = this.heights.get(expression) ?? 0
-    for (const part of parts) height = Math.max(height, (this.heights.get(part) ?? 0) + 1)
-    if (height > this.options.limits.expressionDepthMax) this.tooDeep(expression)
-    this.heights.set(expression, height)
+  private made<T extends Expression>(expression: T, ...parts: readonly Expression[]): T {
+    for (const part of parts) expression.height = Math.max(expression.height, part.height + 1)
+    if (expression.height > this.options.limits.expressionDepthMax) this.tooDeep(expression)
     return expression
   }
 

@@ -1,0 +1,184 @@
+/**
+ * Texts and data made to stall or break the server: each ends in an error with a place, or in a denial, and in
+ * bounded time. The times asserted are far above what is measured; what they catch is exponential.
+ */
+import { expect, test } from 'vitest'
+import { parseValue } from '../protocol/index.ts'
+import { jsonView } from './data-view-json.ts'
+import type { RulesError } from './errors.ts'
+import { type LoadResult, loadRuleset } from './load.ts'
+
+const WITHIN_MS = 2_000
+
+function timed<T>(action: () => T): T {
+  const start = performance.now()
+  const result = action()
+  expect(performance.now() - start).toBeLessThan(WITHIN_MS)
+  return result
+}
+
+function firstError(result: LoadResult): RulesError {
+  if (result.ok) throw new Error('the text was accepted')
+  return result.errors[0]!
+}
+
+function refused(text: string | Uint8Array): RulesError {
+  const error = firstError(timed(() => loadRuleset(text)))
+  expect(error.line).toBeGreaterThan(0)
+  expect(error.column).toBeGreaterThan(0)
+  return error
+}
+
+const rule = (expression: string) => JSON.stringify({ rules: { '.read': expression } })
+
+test('ten thousand nested objects are refused', () => {
+  const error = refused(`{"rules": ${'{"a": '.repeat(10_000)}{}${'}'.repeat(10_000)}}`)
+
+  expect(error.message).toBe('Nested deeper than 129 levels.')
+})
+
+test('ten thousand nested arrays are refused', () => {
+  expect(refused('['.repeat(10_000)).code).toBe('limit')
+})
+
+test('an expression of five megabytes is refused at the character that is too many', () => {
+  const text = `true${' && true'.repeat(400_000)}`
+  const error = refused(JSON.stringify({ rules: { '.read': text } }).padEnd(3_200_000))
+
+  expect(error).toMatchObject({ code: 'limit', message: 'Expression is longer than 65536 characters.' })
+  expect(error.column).toBe(65536 + 20)
+})
+
+test('a file of five megabytes is refused', () => {
+  expect(refused(' '.repeat(5_000_000))).toMatchObject({ code: 'limit', column: 4 * 1024 * 1024 + 1 })
+})
+
+test.each([
+  ['brackets', `${'('.repeat(10_000)}true${')'.repeat(10_000)}`],
+  ['negations', `${'!'.repeat(10_000)}true`],
+  ['signs', `${'- '.repeat(10_000)}1 == 1`],
+  ['branches', `${'true ? true : '.repeat(4_000)}true`],
+  ['members', `auth${'.a'.repeat(10_000)} == 1`],
+  ['calls', `data${".child('a')".repeat(4_000)}.exists()`],
+  ['sums', `1${' + 1'.repeat(10_000)} == 1`],
+  ['mixed logic', `${'true && (false || '.repeat(3_000)}true${')'.repeat(3_000)}`],
+])('deep %s are refused', (_, expression) => {
+  expect(refused(rule(expression))).toMatchObject({
+    code: 'limit',
+    message: 'Expression is nested deeper than 400 levels.',
+  })
+})
+
+test('a chain of thousands of alternatives is accepted and evaluated', () => {
+  const result = timed(() =>
+    loadRuleset(rule(Array.from({ length: 2_000 }, (_, i) => `auth.uid == 'u${i}'`).join(' || '))),
+  )
+  if (!result.ok) throw new Error(result.errors[0]!.message)
+  const request = { path: [], nowMs: 0, data: jsonView(null) }
+
+  expect(result.ruleset.checkRead({ ...request, auth: { uid: 'u1999' } }).allowed).toBe(true)
+  expect(result.ruleset.checkRead({ ...request, auth: { uid: 'x' } }).allowed).toBe(false)
+})
+
+test('a million captures end in a hundred errors', () => {
+  const captures = Array.from({ length: 250_000 }, (_, i) => `"$c${i}":{}`).join(',')
+  const result = timed(() => loadRuleset(`{"rules":{${captures}}}`))
+
+  expect(firstError(result).message).toBe("Cannot have multiple default rules ('$c0' and '$c1').")
+  expect(result.ok ? 0 : result.errors.length).toBe(100)
+})
+
+test('invalid UTF-8 is refused where it stands', () => {
+  const bytes = new Uint8Array([
+    ...new TextEncoder().encode('{"rules":\n {"'),
+    0xff,
+    ...new TextEncoder().encode('":{}}}'),
+  ])
+
+  expect(refused(bytes)).toMatchObject({ message: 'Invalid UTF-8.', line: 2, column: 4 })
+})
+
+test('a replacement character that is meant is accepted', () => {
+  expect(loadRuleset(new TextEncoder().encode('{"rules": {"\ufffd": {}}}')).ok).toBe(true)
+})
+
+test('garbage never throws', () => {
+  for (const text of [
+    '\0',
+    '{',
+    '{"rules":',
+    '"',
+    '{"rules":{".read":"\\ud800"}}',
+    '\u2028',
+    '{"rules":{"$":{".read":"$ == \'a\'"}}}',
+  ]) {
+    expect(() => loadRuleset(text)).not.toThrow()
+  }
+})
+
+function decide(expression: string, stored: unknown, stepsMax?: number) {
+  const result = loadRuleset(rule(expression), stepsMax === undefined ? {} : { limits: { stepsMax } })
+  if (!result.ok) throw new Error(result.errors[0]!.message)
+  const { ruleset } = result
+  return timed(() =>
+    ruleset.checkRead({ path: [], auth: null, nowMs: 0, data: jsonView(parseValue(stored)) }),
+  )
+}
+
+test('a pattern that would explode in a backtracking matcher is answered', () => {
+  expect(decide('data.val().matches(/^((a+)+)+$/)', `${'a'.repeat(50_000)}!`).reason).toBe('false')
+})
+
+test('a pattern on megabytes runs over the budget instead of holding the server', () => {
+  expect(decide('data.val().matches(/a*b/)', 'a'.repeat(9_000_000)).reason).toBe('budget')
+})
+
+test('chained replacements cannot outgrow memory', () => {
+  const chain = `data.val()${".replace('a', 'aaaaaaaaaaaaaaaaaaaaaaaa')".repeat(100)}`
+
+  expect(decide(`${chain} == 'x'`, 'aaaa').reason).toBe('error')
+})
+
+test('text cannot be doubled without end', () => {
+  let text = 'data.val()'
+  for (let i = 0; i < 6; i++) text = `(${text} + ${text} + '')`
+
+  expect(decide(`${text} == 'x'`, 'a'.repeat(1_000_000)).reason).toBe('error')
+})
+
+test('a check that costs more than its limit is denied with the rule that cost it', () => {
+  const decision = decide('data.val().contains(data.val())', 'a'.repeat(100_000), 1_000)
+
+  expect(decision).toMatchObject({ allowed: false, reason: 'budget', rule: { kind: 'read', pattern: '/' } })
+})
+
+test('validation of a large write stops at the limit', () => {
+  const text = JSON.stringify({ rules: { '.write': true, $a: { '.validate': 'newData.isNumber()' } } })
+  const result = loadRuleset(text, { limits: { stepsMax: 10_000 } })
+  if (!result.ok) throw new Error('refused')
+  const newData = jsonView(Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`k${i}`, 1])))
+  const request = { locations: [[]], auth: null, nowMs: 0, data: jsonView(null), newData }
+
+  expect(timed(() => result.ruleset.checkWrite(request)).reason).toBe('budget')
+})
+
+test('three thousand rules load in a fraction of a second', () => {
+  const rules: Record<string, unknown> = {}
+  for (let i = 0; i < 1_000; i++) {
+    rules[`node${i}`] = {
+      $id: {
+        '.read': `auth != null && root.child('members').child(auth.uid).child('n${i}').val() === true`,
+        '.write': `auth != null && $id === auth.uid && (!data.exists() || data.child('owner').val() === auth.uid)`,
+        '.validate': `newData.hasChildren(['owner', 'text']) && newData.child('text').val().length < ${i + 10}`,
+      },
+    }
+  }
+  const text = JSON.stringify({ rules })
+  const start = performance.now()
+  const result = loadRuleset(text)
+  const elapsedMs = performance.now() - start
+
+  expect(result.ok).toBe(true)
+  console.log(`3,000 rules, ${text.length} characters: ${elapsedMs.toFixed(0)} ms`)
+  expect(elapsedMs).toBeLessThan(1_000)
+})

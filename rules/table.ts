@@ -1,0 +1,124 @@
+/**
+ * Table: tests of a rules file as data.
+ *
+ *   {
+ *     "rules": "database.rules.json",            a file beside the table, or the rules themselves
+ *     "now": 1760000000000,
+ *     "data": {"rooms": {"r1": {"members": {"ada": true}}}},
+ *     "users": {"ada": {"uid": "ada"}},          names for `as`; anyone else is signed out
+ *     "tests": [
+ *       {"name": "a member reads", "as": "ada", "get": "/rooms/r1", "expect": "allow"},
+ *       {"as": null, "set": "/rooms/r2", "value": {"open": true}, "expect": "deny"}
+ *     ]
+ *   }
+ *
+ * Each test starts from `data`, its own or the table's. `expect` is `allow`, `deny`, or the reason of a denial.
+ */
+import { parseValue, type Value } from '../protocol/index.ts'
+import type { Decision } from './decision.ts'
+import type { Tracer } from './evaluation.ts'
+import { decide, type Operation, type OperationKind } from './operation.ts'
+import type { RuleQuery } from './query.ts'
+import type { Ruleset } from './ruleset.ts'
+
+export interface Table {
+  /** What the table is about; shown with its tests. */
+  about?: string
+  rules?: string | Record<string, unknown>
+  now?: number
+  data?: unknown
+  users?: Record<string, unknown>
+  tests: TableTest[]
+}
+
+export interface TableTest {
+  name?: string
+  /** A name from `users`, an auth object, or null for signed out. */
+  as?: string | Record<string, unknown> | null
+  get?: string
+  set?: string
+  update?: string
+  remove?: string
+  value?: unknown
+  query?: Partial<RuleQuery>
+  data?: unknown
+  now?: number
+  expect: Expected
+}
+
+export type Expected = 'allow' | 'deny' | 'no_rule' | 'false' | 'error' | 'validate' | 'budget'
+
+export interface TableResult {
+  name: string
+  test: TableTest
+  passed: boolean
+  decision: Decision | null
+  /** Why there is no decision: a path or value that no database would take. */
+  problem: string | null
+}
+
+const KINDS: readonly OperationKind[] = ['get', 'set', 'update', 'remove']
+const EXPECTED: readonly Expected[] = ['allow', 'deny', 'no_rule', 'false', 'error', 'validate', 'budget']
+
+/** 2025-10-09T08:53:20Z: tests without a clock of their own all have the same one. */
+export const DEFAULT_NOW_MS = 1_760_000_000_000
+
+/** What is wrong with the shape of a table, one line each; empty when it can run. */
+export function tableProblems(table: unknown): string[] {
+  if (typeof table !== 'object' || table === null) return ['a table is an object with `tests`']
+  const { tests, users } = table as Partial<Table>
+  if (!Array.isArray(tests)) return ['a table has `tests`, a list']
+  const problems: string[] = []
+  for (const [i, test] of tests.entries()) {
+    const at = `tests[${i}]`
+    const kinds = KINDS.filter((kind) => test[kind] !== undefined)
+    if (kinds.length !== 1)
+      problems.push(`${at} has ${kinds.length} of ${KINDS.join(', ')}; it has exactly one`)
+    if (!EXPECTED.includes(test.expect)) problems.push(`${at}.expect is one of ${EXPECTED.join(', ')}`)
+    if (typeof test.as === 'string' && !(users !== undefined && Object.hasOwn(users, test.as))) {
+      problems.push(`${at}.as is \`${test.as}\`, which is not in \`users\``)
+    }
+  }
+  return problems
+}
+
+export function runTable(ruleset: Ruleset, table: Table, tracer: Tracer | null = null): TableResult[] {
+  const stored = parseValue(table.data ?? null)
+  return table.tests.map((test) => runTest(ruleset, table, test, stored, tracer))
+}
+
+/** The operation of one test, for running it again with a trace. */
+export function operationOf(table: Table, test: TableTest): Operation {
+  const kind = KINDS.find((candidate) => test[candidate] !== undefined)!
+  const auth = typeof test.as === 'string' ? table.users?.[test.as] : (test.as ?? null)
+  const { value, query } = test
+  return { kind, path: test[kind]!, value, auth, nowMs: test.now ?? table.now ?? DEFAULT_NOW_MS, query }
+}
+
+export function storedOf(table: Table, test: TableTest): Value {
+  return parseValue((test.data === undefined ? table.data : test.data) ?? null)
+}
+
+function runTest(
+  ruleset: Ruleset,
+  table: Table,
+  test: TableTest,
+  stored: Value,
+  tracer: Tracer | null,
+): TableResult {
+  const operation = operationOf(table, test)
+  const who = typeof test.as === 'string' ? test.as : test.as == null ? 'signed out' : 'custom auth'
+  const name = test.name ?? `${who}: ${operation.kind} ${operation.path}`
+  try {
+    const before = test.data === undefined ? stored : parseValue(test.data)
+    const { decision } = decide(ruleset, before, operation, tracer)
+    return { name, test, passed: isExpected(decision, test.expect), decision, problem: null }
+  } catch (error) {
+    return { name, test, passed: false, decision: null, problem: (error as Error).message }
+  }
+}
+
+function isExpected(decision: Decision, expected: Expected): boolean {
+  if (expected === 'allow') return decision.allowed
+  return !decision.allowed && (expected === 'deny' || decision.reason === expected)
+}
