@@ -7,10 +7,10 @@ import { closeReasons, pushIdMaker, RequestError } from '../protocol/index.ts'
 import { allowAll, denyAll, formatError, loadRuleset, type Ruleset } from '../rules/index.ts'
 import { createVerifier, type Verifier } from './auth.ts'
 import type { Config } from './config.ts'
-import { Databases, DEFAULT_DATABASE } from './databases.ts'
+import { Databases, DEFAULT_DATABASE, type OpenDatabase } from './databases.ts'
 import { createLogger, type Logger } from './log.ts'
 import { Metrics } from './metrics.ts'
-import { NativeSession, type SessionLimits } from './sessions/native-session.ts'
+import { NativeSession, type NativeSessionContext, type SessionLimits } from './sessions/native-session.ts'
 import type { Publisher } from './sessions/sink.ts'
 import type { Store } from './store/store.ts'
 import { openLmdbStore } from './store/store-lmdb.ts'
@@ -157,6 +157,22 @@ function nativeRoute(parts: NativeRouteParts): WebSocketRoute {
   const { config, databases, sessions, verifier, metrics, logger, nowMs } = parts
   const makePushId = pushIdMaker(parts.random)
   const limits: SessionLimits = config.limits
+  const contexts = new Map<OpenDatabase, NativeSessionContext>()
+  const contextOf = (open: OpenDatabase): NativeSessionContext => {
+    let context = contexts.get(open)
+    if (context === undefined) {
+      const { database, nativeWire: wire, onDisconnect } = open
+      const pushId = (): string => makePushId(nowMs())
+      const ended = (session: NativeSession): void => {
+        sessions.delete(session)
+        logger.debug({ connection: session.id }, 'connection closed')
+      }
+      const { counters } = metrics
+      context = { database, wire, onDisconnect, verifier, nowMs, pushId, limits, counters, ended }
+      contexts.set(open, context)
+    }
+    return context
+  }
   return {
     path: '/v1',
     acceptsText: false,
@@ -182,33 +198,11 @@ function nativeRoute(parts: NativeRouteParts): WebSocketRoute {
     connect: ({ query, remoteAddress }, sink) => {
       const open = databases.find(query.get('database') ?? DEFAULT_DATABASE)
       if (open === undefined) return closeReasons.unknownDatabase
-      const id = nanoid()
-      const session = new NativeSession({
-        id,
-        sink,
-        database: open.database,
-        wire: open.nativeWire,
-        onDisconnect: open.onDisconnect,
-        verifier,
-        nowMs,
-        pushId: () => makePushId(nowMs()),
-        limits,
-        counters: metrics.counters,
-      })
+      const session = new NativeSession(nanoid(), contextOf(open), sink)
       sessions.add(session)
       metrics.counters.connectionsOpened += 1
-      logger.debug({ connection: id, database: open.database.name, remoteAddress }, 'connection open')
-      return {
-        open: () => session.open(),
-        receive: (frame) => session.receive(frame),
-        drained: () => session.drained(),
-        dropped: () => session.dropped(),
-        closed: () => {
-          sessions.delete(session)
-          session.closed()
-          logger.debug({ connection: id }, 'connection closed')
-        },
-      }
+      logger.debug({ connection: session.id, database: open.database.name, remoteAddress }, 'connection open')
+      return session
     },
   }
 }

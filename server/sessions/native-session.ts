@@ -48,9 +48,8 @@ export interface SessionCounters {
   errors: number
 }
 
-export interface NativeSessionOptions {
-  id: string
-  sink: Sink
+/** What all native sessions of one database share; a session itself is kept small, for there are many. */
+export interface NativeSessionContext {
   database: Database
   wire: NativeWire
   onDisconnect: OnDisconnect
@@ -60,63 +59,63 @@ export interface NativeSessionOptions {
   pushId(): string
   limits: SessionLimits
   counters: SessionCounters
+  /** Called once when a session has ended. */
+  ended(session: NativeSession): void
 }
 
 /** Requests one connection may have waiting; a client that pipelines more is not reading its answers. */
 const WAITING_MAX = 20_000
 
+/** What an idle session's lists are: one empty array for all of them, never added to. */
+const NOTHING: never[] = []
+
 /** One for the process: a frame is encoded and sent within one call. */
 const encoder = new Encoder()
 
 export class NativeSession implements Subscriber, WriteOrigin {
-  readonly wire: NativeWire
-  readonly #options: NativeSessionOptions
+  readonly id: string
+  readonly #context: NativeSessionContext
   readonly #sink: Sink
-  readonly #database: Database
   readonly #listeners = new Map<string, Listener>()
   identity: Identity = anonymous
   #lastId = 0
   #unsettledWrites = 0
-  #waiting: ToServer[] = []
+  #waiting: ToServer[] = NOTHING
   #isVerifying = false
-  #ackIds: number[] = []
+  #ackIds: number[] = NOTHING
   #ackRevision = 0
   /** Ids of writes that are answered with the key they made. */
   #pushKeys: Map<number, string> | null = null
   #expiry: NodeJS.Timeout | null = null
   #isSlow = false
   /** Listeners that get no patches until a whole value was sent, with the id of a listen not yet answered. */
-  readonly #behind = new Map<Listener, number | null>()
+  #behind: Map<Listener, number | null> | null = null
   #slowDeadline: NodeJS.Timeout | null = null
   /** Answers held back while the socket is full. */
-  #heldBack: Uint8Array[] = []
+  #heldBack: Uint8Array[] = NOTHING
   #heldBackBytes = 0
   #isClosed = false
 
-  constructor(options: NativeSessionOptions) {
-    this.#options = options
-    this.#sink = options.sink
-    this.#database = options.database
-    this.wire = options.wire
+  /** @param id Unique among all sessions, also those of earlier processes. */
+  constructor(id: string, context: NativeSessionContext, sink: Sink) {
+    this.id = id
+    this.#context = context
+    this.#sink = sink
   }
 
-  get id(): string {
-    return this.#options.id
-  }
-
-  get listenerCount(): number {
-    return this.#listeners.size
+  get wire(): NativeWire {
+    return this.#context.wire
   }
 
   open(): void {
-    const { limits } = this.#options
+    const { limits } = this.#context
     this.#send({
       type: 'hello',
       version: PROTOCOL_VERSION,
-      serverTimeMs: this.#options.nowMs(),
-      sessionId: this.#options.id,
-      epoch: this.#database.epoch,
-      revision: this.#database.revision,
+      serverTimeMs: this.#context.nowMs(),
+      sessionId: this.id,
+      epoch: this.#context.database.epoch,
+      revision: this.#context.database.revision,
       pingIntervalMs: limits.pingIntervalMs,
       limits: { frameBytesMax: limits.frameBytesMax, listensMax: limits.listensMax },
     })
@@ -130,7 +129,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
       messages = decodeToServer(frame)
     } catch (error) {
       if (!(error instanceof FrameError)) throw error
-      this.#options.counters.errors += 1
+      this.#context.counters.errors += 1
       const { code, reason } = closeReasons.invalidFrame
       this.#sink.close({ code, reason: `${reason}: ${error.message}`.slice(0, 120) })
       return
@@ -155,11 +154,11 @@ export class NativeSession implements Subscriber, WriteOrigin {
     if (
       !this.#isSlow ||
       this.#isClosed ||
-      this.#sink.bufferedBytes > this.#options.limits.slowConsumerSoftBytes / 2
+      this.#sink.bufferedBytes > this.#context.limits.slowConsumerSoftBytes / 2
     ) {
       return
     }
-    if (!this.#database.isReadable) {
+    if (!this.#context.database.isReadable) {
       setImmediate(() => this.drained())
       return
     }
@@ -174,16 +173,17 @@ export class NativeSession implements Subscriber, WriteOrigin {
   closed(): void {
     if (this.#isClosed) return
     this.#isClosed = true
-    this.#waiting = []
-    this.#heldBack = []
+    this.#waiting = NOTHING
+    this.#heldBack = NOTHING
     if (this.#expiry !== null) clearTimeout(this.#expiry)
     if (this.#slowDeadline !== null) clearTimeout(this.#slowDeadline)
     for (const listener of this.#listeners.values()) {
       this.#drop(listener)
-      this.#database.unlisten(listener)
+      this.#context.database.unlisten(listener)
     }
     this.#listeners.clear()
-    this.#options.onDisconnect.run(this.#options.id)
+    this.#context.onDisconnect.run(this.id)
+    this.#context.ended(this)
   }
 
   /** Tells the client that the server is about to close, and over how long to spread its return. */
@@ -203,7 +203,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
     const listener = this.#listeners.get(key)
     if (listener === undefined) return
     this.#listeners.delete(key)
-    const unanswered = this.#behind.get(listener)
+    const unanswered = this.#behind?.get(listener)
     this.#drop(listener)
     if (typeof unanswered === 'number') {
       this.#fail(unanswered, error)
@@ -228,6 +228,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
       this.#send({ type: 'pushed', id: write.id, revision, key })
       return
     }
+    if (this.#ackIds.length === 0) this.#ackIds = []
     this.#ackIds.push(write.id)
     this.#ackRevision = revision
   }
@@ -241,7 +242,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
   groupSettled(): void {
     if (this.#ackIds.length > 0) {
       const ids = this.#ackIds
-      this.#ackIds = []
+      this.#ackIds = NOTHING
       this.#send({ type: 'ack', revision: this.#ackRevision, ids })
     }
     this.#work()
@@ -253,6 +254,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
         this.#sink.close(closeReasons.rateLimited)
         return
       }
+      if (this.#waiting.length === 0) this.#waiting = []
       this.#waiting.push(message)
       return
     }
@@ -265,7 +267,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
       case 'listen':
       case 'get':
         if (this.#unsettledWrites > 0) return true
-        if (this.#database.isReadable) return false
+        if (this.#context.database.isReadable) return false
         setImmediate(() => this.#work())
         return true
       default:
@@ -300,7 +302,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
       case 'remove':
         return this.#write(id, [{ path: message.path, value: null }])
       case 'push': {
-        const key = this.#options.pushId()
+        const key = this.#context.pushId()
         this.#pushKeys ??= new Map()
         const entries = setEntries([...message.path, key], message.value)
         this.#pushKeys.set(id, key)
@@ -314,7 +316,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
         this.#unlisten(message.path, message.query)
         return this.#ack(id)
       case 'get': {
-        const { revision, value } = this.#database.get(this.identity, message.path, message.query)
+        const { revision, value } = this.#context.database.get(this.identity, message.path, message.query)
         return this.#send({ type: 'value', id, revision, value })
       }
       case 'auth':
@@ -327,11 +329,11 @@ export class NativeSession implements Subscriber, WriteOrigin {
       case 'onDisconnectUpdate':
         return this.#register(id, updateEntries(message.path, message.entries))
       case 'onDisconnectCancel':
-        this.#options.onDisconnect.cancel(this.#options.id, message.path, this, id)
+        this.#context.onDisconnect.cancel(this.id, message.path, this, id)
         this.#unsettledWrites += 1
         return
       case 'ping':
-        return this.#send({ type: 'pong', id, serverTimeMs: this.#options.nowMs() })
+        return this.#send({ type: 'pong', id, serverTimeMs: this.#context.nowMs() })
       default:
         return unreachable(message)
     }
@@ -339,7 +341,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
 
   #write(id: number, entries: readonly Entry[], expectedRevision: number | null = null): void {
     this.#unsettledWrites += 1
-    this.#database.submit({
+    this.#context.database.submit({
       entries,
       identity: this.identity,
       expectedRevision,
@@ -359,7 +361,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
     if (entries.length === 0) return this.#ack(id)
     this.#unsettledWrites += 1
     try {
-      this.#options.onDisconnect.register(this.#options.id, {
+      this.#context.onDisconnect.register(this.id, {
         entries,
         identity: this.identity,
         origin: this,
@@ -373,22 +375,23 @@ export class NativeSession implements Subscriber, WriteOrigin {
 
   #listen(id: number, path: Path, query: Query | null): void {
     const key = listenKey(path, query)
-    if (!this.#listeners.has(key) && this.#listeners.size >= this.#options.limits.listensMax) {
+    if (!this.#listeners.has(key) && this.#listeners.size >= this.#context.limits.listensMax) {
       throw new RequestError(
         'tooManyListens',
-        `a connection may hold at most ${this.#options.limits.listensMax} listens; unlisten some first`,
+        `a connection may hold at most ${this.#context.limits.listensMax} listens; unlisten some first`,
       )
     }
     // Listening again to the same query starts it anew.
     this.#unlisten(path, query)
-    const { listener, revision, value } = this.#database.listen(this, path, query)
+    const { listener, revision, value } = this.#context.database.listen(this, path, query)
     this.#listeners.set(key, listener)
     if (this.#isSlow) {
+      this.#behind ??= new Map()
       this.#behind.set(listener, id)
       return
     }
     this.#send({ type: 'snapshot', id, queryId: listener.live.id, revision, value })
-    if (!this.#behind.has(listener)) this.wire.subscribe(listener.live, this.#sink)
+    if (!this.#behind?.has(listener)) this.wire.subscribe(listener.live, this.#sink)
   }
 
   #unlisten(path: Path, query: Query | null): void {
@@ -396,7 +399,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
     const listener = this.#listeners.get(key)
     if (listener === undefined) return
     this.#listeners.delete(key)
-    const unanswered = this.#behind.get(listener)
+    const unanswered = this.#behind?.get(listener)
     if (typeof unanswered === 'number') {
       this.#fail(
         unanswered,
@@ -404,17 +407,17 @@ export class NativeSession implements Subscriber, WriteOrigin {
       )
     }
     this.#drop(listener)
-    this.#database.unlisten(listener)
+    this.#context.database.unlisten(listener)
   }
 
   #auth(id: number, token: string): void {
-    const known = this.#options.verifier.known(token)
+    const known = this.#context.verifier.known(token)
     if (known !== null) {
       this.#authenticated(id, known)
       return
     }
     this.#isVerifying = true
-    this.#options.verifier
+    this.#context.verifier
       .verify(token)
       .then(
         (verified) => this.#authenticated(id, verified),
@@ -444,14 +447,14 @@ export class NativeSession implements Subscriber, WriteOrigin {
     this.#expiry = null
     this.identity = identity
     if (expiresAtMs !== null) this.#expireAt(expiresAtMs)
-    this.#database.identityChanged(this.#listeners.values())
+    this.#context.database.identityChanged(this.#listeners.values())
   }
 
   #expireAt(expiresAtMs: number): void {
     // A timer holds at most 2^31 ms; later expiries are waited for in steps.
-    const delayMs = Math.min(Math.max(expiresAtMs - this.#options.nowMs(), 0), 0x7fffffff)
+    const delayMs = Math.min(Math.max(expiresAtMs - this.#context.nowMs(), 0), 0x7fffffff)
     this.#expiry = setTimeout(() => {
-      if (this.#options.nowMs() < expiresAtMs) {
+      if (this.#context.nowMs() < expiresAtMs) {
         this.#expireAt(expiresAtMs)
         return
       }
@@ -462,11 +465,11 @@ export class NativeSession implements Subscriber, WriteOrigin {
   }
 
   #ack(id: number): void {
-    this.#send({ type: 'ack', revision: this.#database.revision, ids: [id] })
+    this.#send({ type: 'ack', revision: this.#context.database.revision, ids: [id] })
   }
 
   #fail(id: number, error: RequestError): void {
-    this.#options.counters.errors += 1
+    this.#context.counters.errors += 1
     this.#send({
       type: 'error',
       id,
@@ -481,7 +484,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
     if (this.#isClosed) return
     encoder.reset()
     encodeToClient(encoder, message)
-    if (this.#isSlow || this.#sink.bufferedBytes > this.#options.limits.slowConsumerSoftBytes) {
+    if (this.#isSlow || this.#sink.bufferedBytes > this.#context.limits.slowConsumerSoftBytes) {
       this.#becomeSlow()
       this.#holdBack(encoder.take())
       return
@@ -495,23 +498,25 @@ export class NativeSession implements Subscriber, WriteOrigin {
     for (const listener of this.#listeners.values()) this.#fallBehind(listener)
     if (this.#isSlow) return
     this.#isSlow = true
-    this.#options.counters.slowConsumers += 1
+    this.#context.counters.slowConsumers += 1
     this.#slowDeadline = setTimeout(
       () => this.#sink.close(closeReasons.slowConsumer),
-      this.#options.limits.slowConsumerDeadlineMs,
+      this.#context.limits.slowConsumerDeadlineMs,
     )
   }
 
   #fallBehind(listener: Listener): void {
-    if (this.#behind.has(listener)) return
+    if (this.#behind?.has(listener)) return
     this.wire.unsubscribe(listener.live, this.#sink)
+    this.#behind ??= new Map()
     this.#behind.set(listener, null)
   }
 
   #holdBack(bytes: Uint8Array): void {
+    if (this.#heldBack.length === 0) this.#heldBack = []
     this.#heldBack.push(bytes)
     this.#heldBackBytes += bytes.length
-    if (this.#heldBackBytes > this.#options.limits.slowConsumerHardBytes) {
+    if (this.#heldBackBytes > this.#context.limits.slowConsumerHardBytes) {
       this.#sink.close(closeReasons.slowConsumer)
     }
   }
@@ -521,11 +526,11 @@ export class NativeSession implements Subscriber, WriteOrigin {
    * an answer promises that what it speaks of has been sent.
    */
   #catchUp(): void {
-    const hasRoom = (): boolean => this.#sink.bufferedBytes <= this.#options.limits.slowConsumerSoftBytes
-    for (const [listener, listenId] of this.#behind) {
+    const hasRoom = (): boolean => this.#sink.bufferedBytes <= this.#context.limits.slowConsumerSoftBytes
+    for (const [listener, listenId] of this.#behind ?? []) {
       if (!hasRoom()) return
-      this.#behind.delete(listener)
-      const { revision, value } = this.#database.snapshotOf(listener)
+      this.#behind!.delete(listener)
+      const { revision, value } = this.#context.database.snapshotOf(listener)
       const queryId = listener.live.id
       encoder.reset()
       encodeToClient(
@@ -544,13 +549,14 @@ export class NativeSession implements Subscriber, WriteOrigin {
       this.#sink.send(bytes)
     }
     this.#isSlow = false
+    this.#behind = null
     if (this.#slowDeadline !== null) clearTimeout(this.#slowDeadline)
     this.#slowDeadline = null
     this.#work()
   }
 
   #drop(listener: Listener): void {
-    if (!this.#behind.delete(listener)) this.wire.unsubscribe(listener.live, this.#sink)
+    if (!this.#behind?.delete(listener)) this.wire.unsubscribe(listener.live, this.#sink)
   }
 }
 

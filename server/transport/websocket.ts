@@ -63,7 +63,8 @@ export interface Transport extends Publisher {
 }
 
 interface UserData {
-  request: UpgradeRequest
+  /** Until the connection is open. */
+  request: UpgradeRequest | null
   sink: WebSocketSink | null
   connection: Connection | null
 }
@@ -155,7 +156,8 @@ function addRoute(app: TemplatedApp, route: WebSocketRoute, onBug: (error: unkno
         const data = ws.getUserData()
         const sink = new WebSocketSink(ws)
         data.sink = sink
-        const connection = route.connect(data.request, sink)
+        const connection = route.connect(data.request!, sink)
+        data.request = null
         if ('code' in connection) {
           sink.close(connection)
           return
