@@ -11,12 +11,13 @@ import {
   formatPath,
   type Leaf,
   type Path,
+  type Priority,
   type Query,
   RequestError,
   resolveServerValuesAt,
   type Value,
 } from '../protocol/index.ts'
-import { Dependencies, type RuleQuery, type Ruleset } from '../rules/index.ts'
+import { type Decision, Dependencies, type RuleQuery, type Ruleset } from '../rules/index.ts'
 import { admin, type Identity } from './identity.ts'
 import { deliver, touchedQueries } from './listeners/fan-out.ts'
 import type { Listener, Subscriber, Wire } from './listeners/listener.ts'
@@ -24,9 +25,11 @@ import { ListenerTree, type LiveQuery } from './listeners/listener-tree.ts'
 import { type Grant, grantFrom, ReadRights, UNCONDITIONAL } from './listeners/read-rights.ts'
 import type { Commit, CommitLog, Write } from './log/log.ts'
 import { LocalLog } from './log/log-local.ts'
+import { nodeHash } from './node-hash.ts'
 import { overlayView } from './overlay-view.ts'
 import { RecentChanges } from './recent-changes.ts'
 import { type Entry, type Store, TooLargeError, type TreeView } from './store/store.ts'
+import { isPriorityPath } from './write-entries.ts'
 
 /** Plain numbers the metrics page reads; the hot path only adds to them. */
 export interface DatabaseCounters {
@@ -48,6 +51,16 @@ export interface DatabaseOptions {
   onGroup?(group: { writes: number; decideMs: number; flushMs: number; publishMs: number }): void
   /** Something that cannot happen did; the process should say so loudly. */
   onBug(error: unknown): void
+}
+
+/** A denial with what decided it, for developers; the decision quotes rules, so it is not for everyone's eyes. */
+export class DeniedError extends RequestError {
+  readonly decision: Decision | null
+
+  constructor(message: string, decision: Decision | null) {
+    super('permissionDenied', message)
+    this.decision = decision
+  }
 }
 
 export interface ReadResult {
@@ -238,26 +251,49 @@ export class Database {
         )
       }
     }
+    if (write.expectedHash !== undefined) this.#assertHash(head, entries[0]!.path, write.expectedHash)
     if (!write.identity.isAdmin && entries.length > 0) {
       const decision = this.#ruleset.checkWrite({
-        locations: entries.length === 1 ? [entries[0]!.path] : entries.map((entry) => entry.path),
+        locations: entries.length === 1 ? [locationOf(entries[0]!)] : entries.map(locationOf),
         auth: write.identity.auth,
         nowMs,
         data: head,
         newData: overlayView(head, entries),
       })
-      if (!decision.allowed) throw this.#denied('write', entries[0]!.path)
+      if (!decision.allowed) throw this.#denied('write', decision.path ?? entries[0]!.path, decision)
     }
     if (write.records !== null)
       for (const [key, value] of write.records) this.#store.records.stage(key, value)
     if (write.isCheckOnly || entries.length === 0 || isUnchanged(entries, head)) return null
-    const revision = this.#store.stage(entries)
+    const revision = this.#stage(entries)
     this.#options.counters.writes += 1
     for (const { path } of entries) {
       this.#recent.add(path, revision)
       this.#rights.touchedBy(path, head, (listener) => this.#askInGroup(listener))
     }
     return { revision, timestampMs: nowMs, entries }
+  }
+
+  /**
+   * Clients in JavaScript encode some numbers wrongly before they hash: whoever has such a number in a transaction
+   * would never match the true hash, so theirs is tried, too.
+   */
+  #assertHash(head: TreeView, path: Path, expected: string): void {
+    const value = this.#readFrom(head, path)
+    if (nodeHash(value) === expected || nodeHash(value, 'javascript') === expected) return
+    throw new RequestError('stale', `the value at \`${formatPath(path)}\` is not the expected one`)
+  }
+
+  /** Values first: a priority may be for a node that the same write makes. */
+  #stage(entries: readonly Entry[]): number {
+    const priorities = entries.filter(({ path }) => isPriorityPath(path))
+    if (priorities.length === 0) return this.#store.stage(entries)
+    const values = entries.filter(({ path }) => !isPriorityPath(path))
+    if (values.length > 0) this.#store.stage(values)
+    for (const { path, value } of priorities) {
+      this.#store.stagePriority(path.slice(0, -1), value as Priority | null)
+    }
+    return this.#store.headRevision
   }
 
   #publish(commits: readonly Commit[]): void {
@@ -339,7 +375,7 @@ export class Database {
       query: ruleQuery(query),
       dependencies,
     })
-    if (!decision.allowed) throw this.#denied('read', path)
+    if (!decision.allowed) throw this.#denied('read', path, decision)
   }
 
   #grant(identity: Identity, path: Path, query: Query | null, data: TreeView): Grant | null {
@@ -356,14 +392,18 @@ export class Database {
     return decision.allowed ? grantFrom(dependencies) : null
   }
 
-  #denied(verb: 'read' | 'write', path: Path): RequestError {
+  #denied(verb: 'read' | 'write', path: Path, decision: Decision | null = null): RequestError {
     this.#options.counters.denials += 1
-    return new RequestError('permissionDenied', `no permission to ${verb} \`${formatPath(path)}\``)
+    return new DeniedError(`no permission to ${verb} \`${formatPath(path)}\``, decision)
   }
 
   #read(path: Path): Value {
+    return this.#readFrom(this.#store.flushed, path)
+  }
+
+  #readFrom(view: TreeView, path: Path): Value {
     try {
-      return this.#store.flushed.read(path, this.#options.readNodesMax)
+      return view.read(path, this.#options.readNodesMax)
     } catch (error) {
       if (error instanceof TooLargeError) {
         throw new RequestError(
@@ -412,8 +452,17 @@ function leafIn(view: TreeView, path: Path): Leaf | null {
 function isUnchanged(entries: readonly Entry[], head: TreeView): boolean {
   if (entries.length !== 1) return false
   const { path, value } = entries[0]!
+  if (isPriorityPath(path)) {
+    const node = path.slice(0, -1)
+    return head.valueAt(node) === null || head.priorityAt(node) === value
+  }
   if (typeof value === 'object' && value !== null) return false
   return head.valueAt(path) === value && head.priorityAt(path) === null
+}
+
+/** Where the rules look: a priority belongs to the node above it. */
+function locationOf({ path }: Entry): Path {
+  return isPriorityPath(path) ? path.slice(0, -1) : path
 }
 
 function ruleQuery(_query: Query | null): RuleQuery | null {

@@ -6,7 +6,6 @@ import {
   formatPath,
   isAtOrAbove,
   type Path,
-  parsePath,
   RequestError,
   type Value,
   withValueAt,
@@ -39,6 +38,8 @@ export class OnDisconnect {
   readonly #database: Database
   readonly #bySession = new Map<string, Registration[]>()
   #nextNumber = 1
+  /** The latest run. Runs settle in order, since the log is one queue. */
+  #settling: Promise<void> | null = null
 
   constructor(database: Database) {
     this.#database = database
@@ -104,7 +105,19 @@ export class OnDisconnect {
     const registrations = this.#bySession.get(sessionId)
     if (registrations === undefined) return
     this.#bySession.delete(sessionId)
-    this.#submitAll(registrations)
+    const settled = this.#submitAll(registrations)
+    this.#settling = settled
+    void settled.then(() => {
+      if (this.#settling === settled) this.#settling = null
+    })
+  }
+
+  /**
+   * Resolves when what was run so far is visible; null when it all is. Who reads after a connection ended
+   * waits for it, else the read would show the state that its end has just replaced.
+   */
+  get settling(): Promise<void> | null {
+    return this.#settling
   }
 
   /** Runs what sessions of an earlier process left: that process ended without running it. */
@@ -114,14 +127,14 @@ export class OnDisconnect {
       const { entries, isAdmin, auth } = value as StoredRegistration
       left.push({
         record,
-        entries: entries.map(([path, child]) => ({ path: parsePath(path), value: child })),
+        entries: entries.map(([path, child]) => ({ path: storedPath(path), value: child })),
         identity: { isAdmin, auth },
       })
     }
-    if (left.length > 0) this.#submitAll(left)
+    if (left.length > 0) void this.#submitAll(left)
   }
 
-  #submitAll(registrations: readonly Registration[]): void {
+  #submitAll(registrations: readonly Registration[]): Promise<void> {
     for (const { entries, identity } of registrations) {
       this.#database.submit({
         entries,
@@ -135,7 +148,10 @@ export class OnDisconnect {
     }
     // Apart from the writes, so that one the rules now refuse does not come back at every start.
     const records = registrations.map(({ record }): [string, unknown] => [record, null])
-    this.#database.submit(recordsOnly(records, unheard, 0))
+    return new Promise((resolve) => {
+      const origin: WriteOrigin = { written: () => resolve(), refused: () => resolve(), groupSettled() {} }
+      this.#database.submit(recordsOnly(records, origin, 0))
+    })
   }
 
   #forget(sessionId: string, registration: Registration): void {
@@ -170,6 +186,11 @@ function without(entries: readonly Entry[], path: Path): readonly Entry[] {
     } else kept.push(entry)
   }
   return isSame ? entries : kept
+}
+
+/** What `formatPath` made of a path that was checked before it was stored; it may name a priority. */
+function storedPath(text: string): Path {
+  return text === '/' ? [] : text.slice(1).split('/')
 }
 
 function stored({ entries, identity }: Registration): StoredRegistration {

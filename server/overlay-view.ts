@@ -16,9 +16,20 @@ import {
 } from '../protocol/index.ts'
 import { type DataView, OBJECT } from '../rules/index.ts'
 import type { Entry } from './store/store.ts'
+import { isPriorityPath } from './write-entries.ts'
 
 export function overlayView(base: DataView, entries: readonly Entry[]): DataView {
-  return entries.length === 1 ? new SingleOverlay(base, entries[0]!) : new MultiOverlay(base, entries)
+  const values = entries.some(({ path }) => isPriorityPath(path))
+    ? entries.filter(({ path }) => !isPriorityPath(path))
+    : entries
+  let view = base
+  if (values.length === 1) view = new SingleOverlay(base, values[0]!)
+  else if (values.length > 1) view = new MultiOverlay(base, values)
+  if (values === entries) return view
+  return new PriorityOverlay(
+    view,
+    entries.filter(({ path }) => isPriorityPath(path)),
+  )
 }
 
 function seen(value: Value): Leaf | typeof OBJECT | null {
@@ -73,6 +84,33 @@ class SingleOverlay implements DataView {
     const onTheWay = this.#path[path.length]!
     for (const key of this.#base.childKeysAt(path)) if (key !== onTheWay) yield key
     if (this.valueAt([...path, onTheWay]) !== null) yield onTheWay
+  }
+}
+
+/** Other priorities on nodes that exist; everything else as in `base`. */
+class PriorityOverlay implements DataView {
+  readonly #base: DataView
+  readonly #priorities: readonly Entry[]
+
+  constructor(base: DataView, priorities: readonly Entry[]) {
+    this.#base = base
+    this.#priorities = priorities
+  }
+
+  valueAt(path: Path): Leaf | typeof OBJECT | null {
+    return this.#base.valueAt(path)
+  }
+
+  priorityAt(path: Path): Priority | null {
+    for (const entry of this.#priorities) {
+      if (entry.path.length !== path.length + 1 || !isAtOrAbove(path, entry.path)) continue
+      return this.#base.valueAt(path) === null ? null : (entry.value as Priority | null)
+    }
+    return this.#base.priorityAt(path)
+  }
+
+  childKeysAt(path: Path): Iterable<string> {
+    return this.#base.childKeysAt(path)
   }
 }
 

@@ -2,6 +2,7 @@
  * From what a client sent to the entries of a write: values parsed, paths joined, overlaps refused. Shared by all wires.
  */
 import {
+  childOf,
   formatPath,
   PATH_DEPTH_MAX,
   type Path,
@@ -11,22 +12,35 @@ import {
 } from '../protocol/index.ts'
 import type { Entry } from './store/store.ts'
 
+/** The last key of a path that names a node's priority instead of a node; no key of data may contain a dot. */
+export const PRIORITY_KEY = '.priority'
+
+export function isPriorityPath(path: Path): boolean {
+  return path.length > 0 && path[path.length - 1] === PRIORITY_KEY
+}
+
 /** @throws {RequestError} `invalid_value`, `too_large` */
 export function setEntries(path: Path, value: unknown): Entry[] {
-  return [{ path, value: parseValue(value, path.length) }]
+  return [entryAt(path, value)]
+}
+
+function entryAt(path: Path, value: unknown): Entry {
+  if (!isPriorityPath(path)) return { path, value: parseValue(value, path.length) }
+  // Checked as the priority of some leaf: null and what is no priority at all come out as they should.
+  return { path, value: childOf(parseValue({ '.value': true, '.priority': value }), PRIORITY_KEY) }
 }
 
 /** @throws {RequestError} `invalid_path` for overlapping or too deep locations; `invalid_value`, `too_large` */
 export function updateEntries(base: Path, children: UpdateEntries): Entry[] {
   const entries = children.map(([child, value]): Entry => {
     const path = [...base, ...child]
-    if (path.length > PATH_DEPTH_MAX) {
+    if (path.length - (isPriorityPath(path) ? 1 : 0) > PATH_DEPTH_MAX) {
       throw new RequestError(
         'invalidPath',
         `path \`${formatPath(path)}\` has more than ${PATH_DEPTH_MAX} keys`,
       )
     }
-    return { path, value: parseValue(value, path.length) }
+    return entryAt(path, value)
   })
   if (entries.length > 1) assertApart(entries)
   return entries

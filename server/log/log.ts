@@ -9,11 +9,16 @@ import type { Entry } from '../store/store.ts'
 
 /** A request to change data. Entries are parsed and checked for shape; server values are still placeholders. */
 export interface Write {
-  /** What becomes of which path; entries do not contain each other. Atomic. */
+  /**
+   * What becomes of which path; entries do not contain each other. Atomic. A path that ends in `.priority` names the
+   * priority of the node above it: its value is a number, a string, or null for none.
+   */
   entries: readonly Entry[]
   identity: Identity
   /** Refused as `stale` if anything at, above or below the first entry's path changed after this revision. */
   expectedRevision: number | null
+  /** Refused as `stale` unless the first entry's path holds a value of this hash (`node-hash.ts`). */
+  expectedHash?: string
   /** Rules decide, but the entries are not applied: an onDisconnect registration. */
   isCheckOnly: boolean
   /** Records kept beside the tree in the same transaction; null removes one. */
