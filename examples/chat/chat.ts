@@ -1,0 +1,84 @@
+/**
+ * A chat in the terminal: `node dist/examples/chat/chat.js [room] [name]`. Shows what was said, what is being said and
+ * who is here, and goes on by itself when the server was away.
+ */
+import { createInterface } from 'node:readline'
+import {
+  getDatabase,
+  onChildAdded,
+  onChildRemoved,
+  onDisconnect,
+  onValue,
+  push,
+  ref,
+  serverTimestamp,
+  set,
+  terminate,
+} from 'hearthdb/client'
+
+interface Message {
+  name: string
+  text: string
+  /** Unix milliseconds, the server's clock. */
+  at: number
+}
+
+const [room = 'lobby', name = `guest ${process.pid}`] = process.argv.slice(2)
+const db = getDatabase(process.env['HEARTH_URL'] ?? 'http://127.0.0.1:9000')
+const messages = ref<Record<string, Message>>(db, `rooms/${room}/messages`)
+const online = ref<Record<string, string>>(db, `rooms/${room}/online`)
+const me = push(online)
+
+const terminal = createInterface({ input: process.stdin, output: process.stdout, prompt: '> ' })
+const unsent = new Set<Promise<unknown>>()
+
+function show(line: string): void {
+  // Puts the line above what is being typed.
+  if (process.stdout.isTTY) process.stdout.write('\r\x1b[K')
+  console.log(line)
+  if (process.stdout.isTTY) terminal.prompt(true)
+}
+
+function failed(error: Error): void {
+  show(`-- ${error.message}`)
+}
+
+onValue(ref<boolean>(db, '.info/connected'), (connected) => {
+  if (connected.val() !== true) {
+    show('-- connecting ...')
+    return
+  }
+  show(`-- connected; this is room ${room}, you are ${name}`)
+  // First how to leave, then here: whatever happens in between, nobody stays behind as a ghost.
+  onDisconnect(me).remove().catch(failed)
+  set(me, name).catch(failed)
+})
+onChildAdded(
+  messages,
+  (snapshot) => {
+    const message = snapshot.val()!
+    show(`${new Date(message.at).toLocaleTimeString()} ${message.name}: ${message.text}`)
+  },
+  failed,
+)
+onChildAdded(
+  online,
+  (snapshot) => {
+    if (snapshot.key !== me.key) show(`-- ${snapshot.val()} is here`)
+  },
+  failed,
+)
+onChildRemoved(online, (snapshot) => {
+  if (snapshot.key !== me.key) show(`-- ${snapshot.val()} left`)
+})
+
+terminal.on('line', (text) => {
+  if (text.trim() === '') return
+  const sent = push(messages, { name, text, at: serverTimestamp() }).then(() => {}, failed)
+  unsent.add(sent)
+  sent.then(() => unsent.delete(sent))
+})
+terminal.on('close', async () => {
+  await Promise.all(unsent)
+  terminate(db)
+})
