@@ -91,7 +91,8 @@ function writeRowKey({ id, text, isPrefixOnly }: RowKey, target: Uint8Array, sta
   return Math.min(end, start + BOUND_BYTES_MAX)
 }
 
-class LmdbRows implements Rows {
+/** Rows in LMDB; exported for benchmarks of other layouts. */
+export class LmdbRows implements Rows {
   readonly #db: LmdbDatabase
   readonly #room: Room
   readonly #unlock: () => void

@@ -171,7 +171,7 @@ export class TreeStore implements Store {
     if (beforeFlushed !== null) await beforeFlushed()
     this.#rows.advance()
     this.#garbage.settle(this.#tree.leavesGarbage)
-    this.#tree.settle(batch)
+    this.#tree.settle()
     this.records.settle()
     this.#flushedRevision = this.#headRevision
     this.#isDeletesOnly = true

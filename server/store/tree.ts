@@ -50,6 +50,9 @@ const CACHED_BYTES_FACTOR = 2
  */
 const COPIED_CHILDREN_MAX = 64
 
+/** A packed value that was not looked at. */
+const SOME_PACKED = Symbol('packed')
+
 export class Tree {
   readonly rows: Rows
   readonly trunk = new Branch(TRUNK_ID, null, '', null)
@@ -116,17 +119,32 @@ export class Tree {
     return slot
   }
 
+  /**
+   * The slot of a child in the head as far as replacing it needs to know: a packed value that isn't cached is only
+   * said to be there. Most writes replace what nobody has read, and decoding it would be for nothing.
+   */
+  #replacedSlot(branch: Branch, key: string): Slot | typeof SOME_PACKED {
+    let slot = branch.staged?.get(key)
+    if (slot === undefined) slot = branch.rows.get(key)
+    if (slot !== undefined) return slot
+    if (branch.id === UNWRITTEN) return null
+    const bytes = this.rows.get(branch.id, key)
+    if (bytes === null) return null
+    return isBranchMarker(bytes) ? this.#load(branch, key) : SOME_PACKED
+  }
+
   /** Stages a value at a path; null deletes. */
   stage(path: Path, value: Value): void {
     assert(!this.#isInFlight, 'nothing is staged while a flush is under way')
     let branch = this.trunk
     let key = ''
     for (let depth = 0; ; depth++) {
-      const slot = this.headSlot(branch, key)
       if (depth === path.length) {
+        const slot = this.#replacedSlot(branch, key)
         if (slot !== value) this.#replace(branch, key, slot, value)
         return
       }
+      const slot = this.headSlot(branch, key)
       if (slot instanceof Branch) branch = slot
       else if (isWideAlong(slot, path, depth)) branch = this.#unpack(branch, key, slot as ValueObject)
       else {
@@ -175,7 +193,7 @@ export class Tree {
     branch.stage(key, slot)
   }
 
-  #replace(branch: Branch, key: string, old: Slot, slot: Slot): void {
+  #replace(branch: Branch, key: string, old: Slot | typeof SOME_PACKED, slot: Slot): void {
     if (old instanceof Branch) this.#unlink(old)
     this.#stageSlot(branch, key, slot)
     if (slot !== null) return
@@ -238,6 +256,7 @@ export class Tree {
       if (branch.staged === null) continue
       for (const [key, slot] of branch.staged) {
         if (slot === null) {
+          // Known absence needs no row; a remove of what is not there does no harm.
           if (branch.rows.get(key) !== null) batch.remove(branch.id, key)
           continue
         }
@@ -264,18 +283,26 @@ export class Tree {
   }
 
   /** The batch is in: the head becomes the flushed state. */
-  settle(batch: RowBatch): void {
+  settle(): void {
     this.nextId = this.#nextIdInFlight
     for (const branch of this.#touched) {
       if (branch.stagedPriority !== undefined) branch.priority = branch.stagedPriority
       if (branch.staged !== null) {
-        for (const [key, slot] of branch.staged) branch.rows.set(key, slot)
+        // Only what was read is kept: who writes a log that nobody reads must not push out what rules need.
+        for (const [key, slot] of branch.staged) this.#refresh(branch, key, slot)
         if (branch.witness !== null && branch.staged.get(branch.witness) === null) branch.witness = null
       }
     }
-    for (const { branch, key, slot } of this.#settled) branch.rows.set(key, slot)
-    this.#cachedBytes += batch.encoder.length * CACHED_BYTES_FACTOR + batch.size * CACHED_ROW_BYTES
+    for (const { branch, key, slot } of this.#settled) this.#refresh(branch, key, slot)
     this.#endGroup()
+  }
+
+  #refresh(branch: Branch, key: string, slot: Slot): void {
+    const old = branch.rows.get(key)
+    if (old === undefined) return
+    branch.rows.set(key, slot)
+    // Packed objects are small, whichever replaces which; only a leaf can be large.
+    this.#cachedBytes += leafBytes(slot) - leafBytes(old)
   }
 
   /** Drops all that is staged. */
@@ -299,6 +326,10 @@ export function decodeSlot(bytes: Uint8Array, parent: Branch, key: string): Slot
   if (!isBranchMarker(bytes)) return decodePacked(bytes)
   const { id, priority } = decodeBranchMarker(bytes)
   return new Branch(id, parent, key, priority)
+}
+
+function leafBytes(slot: Slot): number {
+  return typeof slot === 'string' ? slot.length * CACHED_BYTES_FACTOR : 0
 }
 
 /** An unwritten branch as the value it stands for. */
