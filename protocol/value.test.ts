@@ -384,3 +384,9 @@ function naiveSet(value: Value, path: readonly string[], child: Value): Value {
   }
   return toValue(set(toTree(value), 0))
 }
+
+test('a path that ends in .priority changes the priority of a node that exists', () => {
+  expect(withValueAt({ a: 5 }, ['a', '.priority'], 2)).toEqual({ a: { '.value': 5, '.priority': 2 } })
+  expect(withValueAt({ a: { b: 1, '.priority': 1 } }, ['a', '.priority'], null)).toEqual({ a: { b: 1 } })
+  expect(withValueAt({ a: 5 }, ['b', '.priority'], 2)).toEqual({ a: 5 })
+})

@@ -72,10 +72,14 @@ export function hasOwn(object: object, key: string): boolean {
   return Object.hasOwn(object, key)
 }
 
-/** A copy of `value` with `child` at `path`, pruned; shares what did not change. Writing below a leaf makes it an object. */
+/**
+ * A copy of `value` with `child` at `path`, pruned; shares what did not change. Writing below a leaf makes it an
+ * object. A path that ends in `.priority` changes the priority of the node above it.
+ */
 export function withValueAt(value: Value, path: Path, child: Value, from = 0): Value {
   if (from === path.length) return child
   const key = path[from]!
+  if (key === '.priority') return withPriority(value, child as Priority | null)
   const next = withValueAt(childOf(value, key), path, child, from + 1)
   return withChild(value, key, next)
 }
