@@ -18,6 +18,7 @@ import {
   type Value,
 } from '../protocol/index.ts'
 import { type Decision, Dependencies, type RuleQuery, type Ruleset } from '../rules/index.ts'
+import type { ExplainDenial } from './denials.ts'
 import { admin, type Identity } from './identity.ts'
 import { deliver, touchedQueries } from './listeners/fan-out.ts'
 import type { Listener, Subscriber, Wire } from './listeners/listener.ts'
@@ -48,6 +49,8 @@ export interface DatabaseOptions {
   /** Nodes one read may return before it is refused as `too_large`. */
   readNodesMax: number
   writeQueueMax: number
+  /** Says why, as far as the client may know: added to the message of a denial. */
+  explainDenial?: ExplainDenial
   onGroup?(group: { writes: number; decideMs: number; flushMs: number; publishMs: number }): void
   /** Something that cannot happen did; the process should say so loudly. */
   onBug(error: unknown): void
@@ -165,10 +168,10 @@ export class Database {
     assertSupported(query)
     this.#options.counters.reads += 1
     const grant = this.#grant(subscriber.identity, path, query, this.#store.flushed)
-    if (grant === null) throw this.#denied('read', path)
+    if (!('sights' in grant)) throw this.#denied('read', path, subscriber.identity, grant)
     const value = this.#read(path)
     const live = this.#tree.add(path, query)
-    const listener: Listener = { subscriber, live, grant, isRevoked: false }
+    const listener: Listener = { subscriber, live, grant, isRevoked: false, denial: null }
     live.listeners.add(listener)
     this.listenerCount += 1
     this.#rights.add(listener)
@@ -260,7 +263,8 @@ export class Database {
         data: head,
         newData: overlayView(head, entries),
       })
-      if (!decision.allowed) throw this.#denied('write', decision.path ?? entries[0]!.path, decision)
+      if (!decision.allowed)
+        throw this.#denied('write', decision.path ?? entries[0]!.path, write.identity, decision)
     }
     if (write.records !== null)
       for (const [key, value] of write.records) this.#store.records.stage(key, value)
@@ -346,7 +350,10 @@ export class Database {
   #renew(listener: Listener, data: TreeView): boolean {
     const { path, query } = listener.live
     const grant = this.#grant(listener.subscriber.identity, path, query, data)
-    if (grant === null) return false
+    if (!('sights' in grant)) {
+      listener.denial = grant
+      return false
+    }
     this.#rights.remove(listener)
     listener.grant = grant
     this.#rights.add(listener)
@@ -357,7 +364,9 @@ export class Database {
   #cancel(listener: Listener): void {
     this.unlisten(listener)
     listener.isRevoked = true
-    listener.subscriber.canceled(listener.live, this.#denied('read', listener.live.path))
+    const { subscriber, live, denial } = listener
+    assert(denial !== null)
+    subscriber.canceled(live, this.#denied('read', live.path, subscriber.identity, denial))
   }
 
   #assertMayRead(
@@ -375,10 +384,10 @@ export class Database {
       query: ruleQuery(query),
       dependencies,
     })
-    if (!decision.allowed) throw this.#denied('read', path, decision)
+    if (!decision.allowed) throw this.#denied('read', path, identity, decision)
   }
 
-  #grant(identity: Identity, path: Path, query: Query | null, data: TreeView): Grant | null {
+  #grant(identity: Identity, path: Path, query: Query | null, data: TreeView): Grant | Decision {
     if (identity.isAdmin) return UNCONDITIONAL
     const dependencies = new Dependencies()
     const decision = this.#ruleset.checkRead({
@@ -389,12 +398,13 @@ export class Database {
       query: ruleQuery(query),
       dependencies,
     })
-    return decision.allowed ? grantFrom(dependencies) : null
+    return decision.allowed ? grantFrom(dependencies) : decision
   }
 
-  #denied(verb: 'read' | 'write', path: Path, decision: Decision | null = null): RequestError {
+  #denied(verb: 'read' | 'write', path: Path, identity: Identity, decision: Decision): RequestError {
     this.#options.counters.denials += 1
-    return new DeniedError(`no permission to ${verb} \`${formatPath(path)}\``, decision)
+    const why = this.#options.explainDenial?.({ database: this.name, verb, path, identity, decision }) ?? ''
+    return new DeniedError(`no permission to ${verb} \`${formatPath(path)}\`${why}`, decision)
   }
 
   #read(path: Path): Value {

@@ -5,12 +5,13 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { RequestError } from '../protocol/index.ts'
-import type { Ruleset } from '../rules/index.ts'
 import { type Config, isDatabaseName } from './config.ts'
 import { Database } from './database.ts'
+import { denialExplainer, type ExplainDenial } from './denials.ts'
 import type { Logger } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import { OnDisconnect } from './on-disconnect.ts'
+import type { RulesSource } from './rules-source.ts'
 import { NativeWire } from './sessions/native-wire.ts'
 import type { Publisher } from './sessions/sink.ts'
 import type { Store } from './store/store.ts'
@@ -26,7 +27,7 @@ export interface OpenDatabase {
 
 export interface DatabasesOptions {
   config: Config
-  ruleset: Ruleset
+  rules: RulesSource
   metrics: Metrics
   logger: Logger
   publisher: Publisher
@@ -43,13 +44,15 @@ const OPEN_MAX = 1000
 
 export class Databases {
   readonly #options: DatabasesOptions
+  readonly #explainDenial: ExplainDenial
   readonly #opening = new Map<string, Promise<OpenDatabase>>()
   readonly #open = new Map<string, OpenDatabase>()
-  #ruleset: Ruleset
 
   constructor(options: DatabasesOptions) {
     this.#options = options
-    this.#ruleset = options.ruleset
+    const { config, logger, nowMs } = options
+    this.#explainDenial = denialExplainer({ dev: config.dev, logger, nowMs })
+    options.rules.onChange = (name) => this.#rulesChanged(name)
   }
 
   /** A database that is already open. */
@@ -86,6 +89,11 @@ export class Databases {
     return opening
   }
 
+  /** Names of the databases there are: listed, or open. */
+  get names(): string[] {
+    return [...new Set([...this.#options.config.databases.names, ...this.#open.keys()])].sort()
+  }
+
   async idle(): Promise<void> {
     await Promise.all([...this.#open.values()].map(({ database }) => database.idle()))
   }
@@ -96,6 +104,15 @@ export class Databases {
     this.#open.clear()
   }
 
+  /** @param name Of one database, or null for all that have no rules of their own. */
+  #rulesChanged(name: string | null): void {
+    const { rules } = this.#options
+    for (const { database } of this.#open.values()) {
+      const isMeant = name === null ? !rules.hasOwn(database.name) : database.name === name
+      if (isMeant) database.replaceRuleset(rules.rulesetOf(database.name))
+    }
+  }
+
   async #openNow(name: string): Promise<OpenDatabase> {
     const { config, metrics, logger, publisher, nowMs, openStore, onBug } = this.#options
     const folder = join(config.data, name)
@@ -104,11 +121,12 @@ export class Databases {
     const database = new Database({
       name,
       store,
-      ruleset: this.#ruleset,
+      ruleset: this.#options.rules.rulesetOf(name),
       counters: metrics.counters,
       nowMs,
       readNodesMax: READ_NODES_MAX,
       writeQueueMax: config.limits.writeQueueMax,
+      explainDenial: this.#explainDenial,
       onGroup: (group) => metrics.observeGroup(group),
       onBug,
     })

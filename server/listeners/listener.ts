@@ -2,6 +2,7 @@
  * Listener: the server's record of one session's listen to one query.
  */
 import type { RequestError, Step } from '../../protocol/index.ts'
+import type { Decision } from '../../rules/index.ts'
 import type { Identity } from '../identity.ts'
 import type { LiveQuery } from './listener-tree.ts'
 import type { Grant } from './read-rights.ts'
@@ -28,4 +29,6 @@ export interface Listener {
   grant: Grant
   /** Lost its right within the group under way; told so before anything of the group is delivered. */
   isRevoked: boolean
+  /** The decision that took its right, once one has. */
+  denial: Decision | null
 }
