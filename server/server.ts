@@ -55,7 +55,9 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
   }
   mkdirSync(config.data, { recursive: true })
   const transportSlot: { current: Transport | null } = { current: null }
-  const publisher: Publisher = { publish: (topic, bytes) => transportSlot.current?.publish(topic, bytes) }
+  const publisher: Publisher = {
+    publish: (topic, bytes, frames) => transportSlot.current?.publish(topic, bytes, frames),
+  }
   const openStore =
     parts.openStore ??
     ((folder: string) =>
@@ -175,7 +177,7 @@ function nativeRoute(parts: NativeRouteParts): WebSocketRoute {
   }
   return {
     path: '/v1',
-    acceptsText: false,
+    frames: 'binary',
     frameBytesMax: config.limits.frameBytesMax,
     backpressureBytesMax: config.limits.slowConsumerSoftBytes,
     idleTimeoutSeconds: Math.round(config.limits.idleTimeoutMs / 1000),

@@ -4,8 +4,13 @@
 import type { CloseReason } from '../../protocol/index.ts'
 
 export interface Sink {
-  /** Sends one frame; the bytes may be reused when it returns. */
-  send(bytes: Uint8Array): void
+  /**
+   * Sends one frame; the bytes may be reused when it returns.
+   * @returns False when the connection was too full to take it; it is lost, and `dropped` is called.
+   */
+  send(bytes: Uint8Array): boolean
+  /** Whatever `call` sends leaves in as few packets as possible. */
+  cork(call: () => void): void
   /** Bytes accepted but not yet taken by the network. */
   readonly bufferedBytes: number
   subscribe(topic: string): void
@@ -16,5 +21,6 @@ export interface Sink {
 
 /** Sends bytes to every connection subscribed to a topic, in order with what each was sent directly. */
 export interface Publisher {
-  publish(topic: string, bytes: Uint8Array): void
+  /** @param frames Binary by default. */
+  publish(topic: string, bytes: Uint8Array, frames?: 'binary' | 'text'): void
 }

@@ -32,6 +32,8 @@ export interface Connection {
 /** What a client's upgrade request says. */
 export interface UpgradeRequest {
   query: URLSearchParams
+  /** The address the client knows this server by, `name:port`; empty when it did not say. */
+  host: string
   /** Of the page that opens the connection; empty outside browsers. */
   origin: string
   remoteAddress: string
@@ -46,7 +48,8 @@ export interface WebSocketRoute {
   refuse(request: UpgradeRequest): string | null | Promise<string | null>
   /** Called once the connection is open. A close reason ends it at once, so that browsers see why. */
   connect(request: UpgradeRequest, sink: Sink): Connection | CloseReason
-  acceptsText: boolean
+  /** What clients are sent. A binary route refuses text; a text route takes both as UTF-8. */
+  frames: 'binary' | 'text'
   frameBytesMax: number
   /** Bytes waiting in a socket past which published messages are dropped and `dropped` is called. */
   backpressureBytesMax: number
@@ -103,8 +106,8 @@ export function listen(options: TransportOptions): Promise<Transport> {
           stopAccepting()
           app.close()
         },
-        publish: (topic, bytes) => {
-          app.publish(topic, bytes, true)
+        publish: (topic, bytes, frames = 'binary') => {
+          app.publish(topic, bytes, frames === 'binary')
         },
       })
     })
@@ -124,6 +127,7 @@ function addRoute(app: TemplatedApp, route: WebSocketRoute, onBug: (error: unkno
     upgrade(response, request, context) {
       const upgrade: UpgradeRequest = {
         query: new URLSearchParams(request.getQuery()),
+        host: request.getHeader('host'),
         origin: request.getHeader('origin'),
         remoteAddress: text(response.getRemoteAddressAsText()),
       }
@@ -154,7 +158,7 @@ function addRoute(app: TemplatedApp, route: WebSocketRoute, onBug: (error: unkno
     open(ws) {
       guarded(onBug, () => {
         const data = ws.getUserData()
-        const sink = new WebSocketSink(ws)
+        const sink = new WebSocketSink(ws, route.frames === 'binary')
         data.sink = sink
         const connection = route.connect(data.request!, sink)
         data.request = null
@@ -169,7 +173,7 @@ function addRoute(app: TemplatedApp, route: WebSocketRoute, onBug: (error: unkno
     message(ws, message, isBinary) {
       guarded(onBug, () => {
         const { connection, sink } = ws.getUserData()
-        if (!isBinary && !route.acceptsText) {
+        if (!isBinary && route.frames === 'binary') {
           sink?.close(closeReasons.textFrame)
           return
         }
@@ -207,17 +211,25 @@ function guarded(onBug: (error: unknown) => void, call: () => void): void {
 class WebSocketSink implements Sink {
   /** Null once closed: uWebSockets.js throws on any use of a closed socket. */
   #ws: WebSocket<UserData> | null
+  readonly #isBinary: boolean
 
-  constructor(ws: WebSocket<UserData>) {
+  constructor(ws: WebSocket<UserData>, isBinary: boolean) {
     this.#ws = ws
+    this.#isBinary = isBinary
   }
 
   get bufferedBytes(): number {
     return this.#ws?.getBufferedAmount() ?? 0
   }
 
-  send(bytes: Uint8Array): void {
-    this.#ws?.send(bytes, true)
+  send(bytes: Uint8Array): boolean {
+    // 2 stands for dropped.
+    return this.#ws !== null && this.#ws.send(bytes, this.#isBinary) !== 2
+  }
+
+  cork(call: () => void): void {
+    if (this.#ws === null) call()
+    else this.#ws.cork(call)
   }
 
   subscribe(topic: string): void {
