@@ -102,6 +102,8 @@ const declared = {
   limits: {
     // Firebase's largest string is 10 MB and its SDK sends up to 16 MB; twice that, for framing.
     frameBytesMax: option(bytes(64 * KiB, 256 * MiB), 32 * MiB, 'Largest message a client may send.'),
+    // Firebase's largest write over REST. A longer body would not fit into one JavaScript string much past it.
+    bodyBytesMax: option(bytes(64 * KiB, 500 * MiB), 256 * MiB, 'Largest body of an HTTP request.'),
     listensMax: option(whole(1, 1_000_000), 1000, 'Listens one connection may hold.'),
     connectionsMax: option(whole(1, 10_000_000), 100_000, 'Connections open at the same time.'),
     writeQueueMax: option(whole(1, 10_000_000), 100_000, 'Writes waiting for their commit, per database.'),

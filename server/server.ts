@@ -1,20 +1,22 @@
 /**
  * Server: the composition root. The only file that builds the parts and joins them.
  */
-import { existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { nanoid } from 'nanoid'
 import { closeReasons, pushIdMaker, RequestError } from '../protocol/index.ts'
-import { allowAll, denyAll, formatError, loadRuleset, type Ruleset } from '../rules/index.ts'
 import { createVerifier, type Verifier } from './auth.ts'
 import type { Config } from './config.ts'
 import { Databases, DEFAULT_DATABASE, type OpenDatabase } from './databases.ts'
 import { createLogger, type Logger } from './log.ts'
 import { Metrics } from './metrics.ts'
+import { RulesFileError, RulesSource } from './rules-source.ts'
 import { NativeSession, type NativeSessionContext, type SessionLimits } from './sessions/native-session.ts'
 import type { Publisher } from './sessions/sink.ts'
 import type { Store } from './store/store.ts'
 import { openLmdbStore } from './store/store-lmdb.ts'
 import { httpHandler } from './transport/http.ts'
+import { restRoute } from './transport/rest.ts'
+import { settingsRoute } from './transport/settings.ts'
 import { listen, type Transport, type WebSocketRoute } from './transport/websocket.ts'
 
 /** Why a server could not start, in one line. */
@@ -47,7 +49,7 @@ const RECONNECT_SPREAD_MS = 2000
 export async function startServer(config: Config, parts: ServerParts = {}): Promise<RunningServer> {
   const nowMs = parts.nowMs ?? Date.now
   const logger = parts.logger ?? createLogger(config.log)
-  const { ruleset, isOpen } = loadRules(config)
+  const rules = openRules(config, logger)
   const metrics = new Metrics()
   const onBug = (error: unknown): void => {
     metrics.counters.bugs += 1
@@ -67,7 +69,7 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
         cacheBytes: config.cacheBytes,
         durability: config.durability,
       }))
-  const databases = new Databases({ config, ruleset, metrics, logger, publisher, nowMs, openStore, onBug })
+  const databases = new Databases({ config, rules, metrics, logger, publisher, nowMs, openStore, onBug })
   const sessions = new Set<NativeSession>()
   let isReady = false
   try {
@@ -82,10 +84,17 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
       http: httpHandler({
         isReady: () => isReady,
         metrics: async () => ({ contentType: metrics.contentType, text: await metrics.text() }),
+        routes: [
+          settingsRoute({ databases, rules, verifier, isDev: config.dev }),
+          restRoute({ databases, verifier, nowMs, random: parts.random, limits: config.limits, onBug }),
+        ],
+        allowedOrigins: config.allowedOrigins,
       }),
+      bodyBytesMax: config.limits.bodyBytesMax,
       onBug,
     })
     transportSlot.current = transport
+    rules.watch()
     isReady = true
     metrics.gauge('connections', () => sessions.size)
     metrics.gauge('databases', () => databases.size)
@@ -99,6 +108,7 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
     let ended: Promise<void> | null = null
     const end = async (isGraceful: boolean): Promise<void> => {
       isReady = false
+      rules.close()
       transport.stopAccepting()
       if (isGraceful) {
         for (const session of sessions) session.announceEnd(RECONNECT_SPREAD_MS)
@@ -113,7 +123,7 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
     return {
       address: { host: config.host, port: transport.port },
       url: `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${transport.port}`,
-      isOpen,
+      isOpen: rules.isOpen,
       drain: () => {
         ended ??= end(true)
         return ended
@@ -130,18 +140,12 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
   }
 }
 
-/** No rules file means that everything is denied, or with `--dev` that everything is open. */
-function loadRules(config: Config): { ruleset: Ruleset; isOpen: boolean } {
-  if (!existsSync(config.rules))
-    return config.dev ? { ruleset: allowAll, isOpen: true } : { ruleset: denyAll, isOpen: false }
-  const loaded = loadRuleset(readFileSync(config.rules, 'utf8'))
-  if (loaded.ok) return { ruleset: loaded.ruleset, isOpen: false }
-  const [first, ...others] = loaded.errors
-  const more =
-    others.length === 0
-      ? ''
-      : `\n(and ${others.length} more; see them with: hearth rules check ${config.rules})`
-  throw new StartError(`${formatError(first!, config.rules)}${more}`)
+function openRules(config: Config, logger: Logger): RulesSource {
+  try {
+    return new RulesSource({ file: config.rules, isDev: config.dev, dataFolder: config.data, logger })
+  } catch (error) {
+    throw error instanceof RulesFileError ? new StartError(error.message) : error
+  }
 }
 
 interface NativeRouteParts {

@@ -7,17 +7,13 @@
  * official build in its place. The binary it loads on Node 20 is older than its type file, so use nothing without
  * trying it (`addChildAppDescriptor` is missing, for one). A worker thread has to close its app before it exits.
  */
+import './header-limit.ts'
 // The package is CommonJS: its functions are reached through the default export, its types by name.
-import uws, {
-  type HttpRequest,
-  type TemplatedApp,
-  type HttpResponse as UwsResponse,
-  type us_listen_socket,
-  type WebSocket,
-} from 'uWebSockets.js'
+import uws, { type TemplatedApp, type us_listen_socket, type WebSocket } from 'uWebSockets.js'
 import { type CloseReason, closeReasons } from '../../protocol/index.ts'
 import type { Publisher, Sink } from '../sessions/sink.ts'
-import type { HttpHandler, HttpReply, HttpRequestHead } from './http.ts'
+import type { HttpHandler } from './http.ts'
+import { serveExchange } from './http-exchange.ts'
 
 /** What the transport needs of a session, whatever its wire. */
 export interface Connection {
@@ -78,6 +74,8 @@ export interface TransportOptions {
   port: number
   routes: readonly WebSocketRoute[]
   http: HttpHandler
+  /** Largest body of an HTTP request. */
+  bodyBytesMax: number
   onBug(error: unknown): void
 }
 
@@ -87,7 +85,9 @@ export class ListenError extends Error {}
 export function listen(options: TransportOptions): Promise<Transport> {
   const app = uws.App()
   for (const route of options.routes) addRoute(app, route, options.onBug)
-  app.any('/*', (response, request) => serveHttp(response, request, options))
+  const exchange = { handler: options.http, bodyBytesMax: options.bodyBytesMax, onBug: options.onBug }
+  const budget = { bytes: 0 }
+  app.any('/*', (response, request) => serveExchange(response, request, exchange, budget))
   return new Promise((resolve, reject) => {
     app.listen(options.host, options.port, (socket: us_listen_socket | false) => {
       if (!socket) {
@@ -247,27 +247,6 @@ class WebSocketSink implements Sink {
   detach(): void {
     this.#ws = null
   }
-}
-
-function serveHttp(response: UwsResponse, request: HttpRequest, options: TransportOptions): void {
-  let isAborted = false
-  response.onAborted(() => {
-    isAborted = true
-  })
-  const head: HttpRequestHead = { method: request.getMethod().toUpperCase(), path: request.getUrl() }
-  const reply = (answer: HttpReply): void => {
-    if (isAborted) return
-    response.cork(() => {
-      response.writeStatus(answer.status)
-      response.writeHeader('Content-Type', answer.contentType)
-      response.writeHeader('Cache-Control', 'no-store')
-      response.end(answer.body)
-    })
-  }
-  options.http(head).then(reply, (error: unknown) => {
-    options.onBug(error)
-    reply({ status: '500 Internal Server Error', contentType: 'text/plain', body: 'internal error\n' })
-  })
 }
 
 function text(bytes: ArrayBuffer): string {

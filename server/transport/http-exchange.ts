@@ -1,0 +1,358 @@
+/**
+ * HTTP exchange: one request and its answer on uWebSockets.js. Collects the body within limits, sends answers whole
+ * or in pieces as fast as the client takes them. Knows the response by its shape only; `websocket.ts` hands it in.
+ *
+ * INVARIANT: nothing of the response is touched after it ended or the client went away; uWebSockets.js throws then.
+ * INVARIANT: a client that sends or reads slowly holds no more than one body, or one piece of an answer.
+ */
+import {
+  BodyError,
+  type HttpHandler,
+  type HttpReply,
+  type HttpRequest,
+  isStreamReply,
+  type OutStream,
+  type StreamReply,
+} from './http.ts'
+
+/** What is used of uWebSockets.js' response. */
+export interface RawResponse {
+  writeStatus(status: string): unknown
+  writeHeader(name: string, value: string): unknown
+  /** @returns Whether the socket took all of it; if not, the rest waits in memory until `onWritable`. */
+  write(chunk: string): boolean
+  end(body?: string | Uint8Array, closeConnection?: boolean): unknown
+  endWithoutBody(reportedLength?: number, closeConnection?: boolean): unknown
+  close(): unknown
+  cork(call: () => void): unknown
+  onAborted(call: () => void): unknown
+  onData(call: (chunk: ArrayBuffer, isLast: boolean) => void): unknown
+  onWritable(call: (offset: number) => boolean): unknown
+}
+
+export interface RawRequest {
+  getMethod(): string
+  getUrl(): string
+  getQuery(): string | undefined
+  forEach(call: (name: string, value: string) => void): void
+}
+
+export interface ExchangeOptions {
+  handler: HttpHandler
+  /** Largest body anyone may send. */
+  bodyBytesMax: number
+  onBug(error: unknown): void
+}
+
+/** Bytes of all bodies being received. One for each transport: bodies of many clients share the memory. */
+export interface BodyBudget {
+  bytes: number
+}
+
+/** Bodies under way may together take this many times the largest one. */
+const BODIES_MAX = 2
+/** Another client is served after this long, however fast this one reads. */
+const SLICE_MS = 5
+/** A client that takes less than one piece (64 KiB) in this time is not reading. */
+const STALLED_MS = 30_000
+
+export function serveExchange(
+  response: RawResponse,
+  request: RawRequest,
+  options: ExchangeOptions,
+  budget: BodyBudget,
+): void {
+  const exchange = new Exchange(response, request, options, budget)
+  // A handler that throws before its first await must not reach uWebSockets.js either.
+  const replying = new Promise<HttpReply | StreamReply>((resolve) => resolve(options.handler(exchange)))
+  replying
+    .then((reply) => exchange.send(reply))
+    .catch((error: unknown) => {
+      if (error instanceof BodyError) return
+      options.onBug(error)
+      exchange.fail()
+    })
+}
+
+class Exchange implements HttpRequest {
+  readonly method: string
+  readonly path: string
+  readonly query: URLSearchParams
+  readonly #headers = new Map<string, string>()
+  readonly #response: RawResponse
+  readonly #options: ExchangeOptions
+  readonly #body: BodyCollector
+  #isOver = false
+  #hasBegun = false
+  #gone: (() => void) | null = null
+
+  constructor(response: RawResponse, request: RawRequest, options: ExchangeOptions, budget: BodyBudget) {
+    this.#response = response
+    this.#options = options
+    this.method = request.getMethod().toUpperCase()
+    this.path = request.getUrl()
+    this.query = new URLSearchParams(request.getQuery() ?? '')
+    request.forEach((name, value) => {
+      // Of a header sent twice the first counts, so that nothing can be laid over what a proxy has set.
+      if (!this.#headers.has(name)) this.#headers.set(name, value)
+    })
+    this.#body = new BodyCollector(this.#headers, options.bodyBytesMax, budget)
+    response.onAborted(() => this.#aborted())
+    if (this.#body.isExpected) response.onData((chunk, isLast) => this.#body.add(chunk, isLast))
+  }
+
+  header(name: string): string {
+    return this.#headers.get(name) ?? ''
+  }
+
+  body(bytesMax: number): Promise<Buffer> {
+    return this.#body.whole(bytesMax)
+  }
+
+  get isGone(): boolean {
+    return this.#isOver
+  }
+
+  send(reply: HttpReply | StreamReply): void {
+    // What still comes of the body is not wanted any more.
+    const mustClose = !this.#body.isComplete
+    this.#body.abandon()
+    if (this.#isOver) {
+      if (isStreamReply(reply)) reply.stream(closedStream)
+      return
+    }
+    this.#hasBegun = true
+    const response = this.#response
+    response.cork(() => {
+      response.writeStatus(reply.status)
+      for (const [name, value] of reply.headers) response.writeHeader(name, value)
+      if (isStreamReply(reply)) {
+        reply.stream(new ExchangeStream(this, response))
+      } else if (reply.body === null) {
+        this.#isOver = true
+        response.endWithoutBody(undefined, mustClose)
+      } else if (typeof reply.body === 'string' || reply.body instanceof Uint8Array) {
+        this.#isOver = true
+        if (this.method === 'HEAD') response.endWithoutBody(Buffer.byteLength(reply.body), mustClose)
+        else response.end(reply.body, mustClose)
+      } else this.#pump(reply.body, mustClose)
+    })
+  }
+
+  /** Ends an exchange in which something broke. */
+  fail(): void {
+    this.#body.abandon()
+    if (this.#isOver) return
+    const response = this.#response
+    if (this.#hasBegun) {
+      // The status is out already: only a broken connection tells the client that the answer is not whole.
+      this.abort()
+      return
+    }
+    this.#isOver = true
+    response.cork(() => {
+      response.writeStatus('500 Internal Server Error')
+      response.writeHeader('Content-Type', 'application/json; charset=utf-8')
+      response.end('{\n  "error" : "internal error"\n}\n', true)
+    })
+  }
+
+  abort(): void {
+    if (!this.#isOver) this.#response.close()
+  }
+
+  ended(): void {
+    this.#isOver = true
+    this.#gone = null
+  }
+
+  whenGone(call: () => void): void {
+    this.#gone = call
+  }
+
+  /** Hands over pieces until the socket is full, then goes on whenever it has room again. */
+  #pump(pieces: Iterator<string>, mustClose: boolean): void {
+    const response = this.#response
+    let piecesSent = 0
+    let piecesSeen = -1
+    const stalled = setInterval(() => {
+      if (piecesSent === piecesSeen) this.abort()
+      piecesSeen = piecesSent
+    }, STALLED_MS)
+    stalled.unref()
+    const stop = (): void => clearInterval(stalled)
+    this.whenGone(stop)
+    const step = (): boolean => {
+      if (this.#isOver) return true
+      const untilMs = performance.now() + SLICE_MS
+      let isFull = false
+      try {
+        response.cork(() => {
+          while (!isFull) {
+            const piece = pieces.next()
+            if (piece.done === true) {
+              stop()
+              this.ended()
+              response.end(undefined, mustClose)
+              return
+            }
+            piecesSent += 1
+            isFull = !response.write(piece.value)
+            if (!isFull && performance.now() > untilMs) {
+              setImmediate(step)
+              return
+            }
+          }
+        })
+      } catch (error) {
+        this.#options.onBug(error)
+        this.abort()
+      }
+      return !isFull
+    }
+    response.onWritable(step)
+    step()
+  }
+
+  #aborted(): void {
+    this.#isOver = true
+    this.#body.fail('gone')
+    const gone = this.#gone
+    this.#gone = null
+    gone?.()
+  }
+}
+
+/** The body of one request while it arrives. */
+class BodyCollector {
+  readonly isExpected: boolean
+  isComplete: boolean
+  readonly #declaredBytes: number
+  readonly #bytesMax: number
+  readonly #budget: BodyBudget
+  #chunks: Buffer[] = []
+  #bytes = 0
+  #failure: BodyError | null = null
+  #waiter: { bytesMax: number; resolve(body: Buffer): void; reject(error: BodyError): void } | null = null
+
+  constructor(headers: ReadonlyMap<string, string>, bytesMax: number, budget: BodyBudget) {
+    this.#declaredBytes = Number(headers.get('content-length') ?? 0)
+    this.isExpected = this.#declaredBytes > 0 || headers.has('transfer-encoding')
+    this.isComplete = !this.isExpected
+    this.#bytesMax = bytesMax
+    this.#budget = budget
+    if (this.#declaredBytes > bytesMax) this.#failure = new BodyError('tooLarge')
+  }
+
+  /** @param chunk Taken back when this returns. */
+  add(chunk: ArrayBuffer, isLast: boolean): void {
+    if (isLast) this.isComplete = true
+    if (this.#failure !== null) return
+    const bytes = this.#bytes + chunk.byteLength
+    if (bytes > Math.min(this.#bytesMax, this.#waiter?.bytesMax ?? this.#bytesMax)) {
+      this.fail('tooLarge')
+      return
+    }
+    if (this.#budget.bytes + chunk.byteLength > BODIES_MAX * this.#bytesMax) {
+      this.fail('busy')
+      return
+    }
+    this.#bytes = bytes
+    this.#budget.bytes += chunk.byteLength
+    this.#chunks.push(Buffer.from(chunk.slice(0)))
+    if (isLast && this.#waiter !== null) this.#waiter.resolve(this.#take())
+  }
+
+  /** @throws {BodyError} */
+  whole(bytesMax: number): Promise<Buffer> {
+    if (this.#failure !== null) return Promise.reject(this.#failure)
+    if (Math.max(this.#declaredBytes, this.#bytes) > bytesMax) {
+      return Promise.reject(this.fail('tooLarge'))
+    }
+    if (this.isComplete) return Promise.resolve(this.#take())
+    return new Promise((resolve, reject) => {
+      this.#waiter = { bytesMax, resolve, reject }
+    })
+  }
+
+  abandon(): void {
+    if (this.#failure === null) this.fail('gone')
+  }
+
+  fail(reason: BodyError['reason']): BodyError {
+    const error = this.#failure ?? new BodyError(reason)
+    this.#failure = error
+    this.#release()
+    const waiter = this.#waiter
+    this.#waiter = null
+    waiter?.reject(error)
+    return error
+  }
+
+  #take(): Buffer {
+    const whole = this.#chunks.length === 1 ? this.#chunks[0]! : Buffer.concat(this.#chunks)
+    this.#waiter = null
+    this.#release()
+    return whole
+  }
+
+  #release(): void {
+    this.#budget.bytes -= this.#bytes
+    this.#bytes = 0
+    this.#chunks = []
+  }
+}
+
+class ExchangeStream implements OutStream {
+  readonly #exchange: Exchange
+  readonly #response: RawResponse
+
+  constructor(exchange: Exchange, response: RawResponse) {
+    this.#exchange = exchange
+    this.#response = response
+  }
+
+  get isOpen(): boolean {
+    return !this.#exchange.isGone
+  }
+
+  write(text: string): boolean {
+    if (this.#exchange.isGone) return false
+    let hasRoom = false
+    this.#response.cork(() => {
+      hasRoom = this.#response.write(text)
+    })
+    return hasRoom
+  }
+
+  onWritable(call: () => void): void {
+    this.#response.onWritable(() => {
+      call()
+      return true
+    })
+  }
+
+  onGone(call: () => void): void {
+    this.#exchange.whenGone(call)
+  }
+
+  end(): void {
+    if (this.#exchange.isGone) return
+    this.#exchange.ended()
+    this.#response.cork(() => this.#response.end())
+  }
+
+  abort(): void {
+    this.#exchange.abort()
+  }
+}
+
+/** For a client that went away before its stream began. */
+const closedStream: OutStream = {
+  isOpen: false,
+  write: () => false,
+  onWritable() {},
+  onGone: (call) => call(),
+  end() {},
+  abort() {},
+}
