@@ -7,7 +7,7 @@
  */
 
 /** Arrays and maps within each other: the data model's 32 keys plus the message's own levels. */
-const NESTING_MAX = 40
+export const NESTING_MAX = 40
 
 /**
  * Values one frame from a client may hold, keys counted too. Without a bound, 32 MB of two-byte arrays hold the
