@@ -15,7 +15,7 @@ import type { ToServer } from '../protocol/to-server.ts'
 import { PROTOCOL_VERSION } from '../protocol/version.ts'
 import type { Environment } from './environment.ts'
 import { connectionClosed, HearthError, requestFailed } from './errors.ts'
-import type { Socket } from './socket.ts'
+import { ABNORMAL, type Socket } from './socket.ts'
 import { decodeFrame, encodeMessage } from './wire.ts'
 
 export type RequestBody = ToServer extends infer M ? (M extends ToServer ? Omit<M, 'id'> : never) : never
@@ -54,8 +54,6 @@ export interface ConnectionEvents {
   authFailed(error: HearthError): void
 }
 
-/** What WebSockets say when a connection ends without a close frame. */
-const ABNORMAL = 1006
 /** Until hello, and until the token is accepted. */
 const HANDSHAKE_MS_MAX = 30_000
 const RECONNECT_MS_MIN = 1000
