@@ -170,7 +170,7 @@ test('an empty variable is unset', () => {
   expect(loadConfig({ env: { HEARTH_PORT: '', HEARTH_CONFIG: '' } }).port).toBe(9000)
 })
 
-test('the variables Kubernetes adds for a service named hearth are not options', () => {
+test('variables of clients, and those Kubernetes adds for a service named hearth, are not options', () => {
   const env = {
     HEARTH_PORT: 'tcp://10.0.0.1:9000',
     HEARTH_SERVICE_HOST: '10.0.0.1',
@@ -178,6 +178,7 @@ test('the variables Kubernetes adds for a service named hearth are not options',
     HEARTH_SERVICE_PORT_WEB: '9000',
     HEARTH_PORT_9000_TCP: 'tcp://10.0.0.1:9000',
     HEARTH_PORT_9000_TCP_ADDR: '10.0.0.1',
+    HEARTH_URL: 'http://10.0.0.1:9000',
   }
 
   expect(loadConfig({ env }).port).toBe(9000)

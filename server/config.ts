@@ -365,6 +365,9 @@ function unknown(where: string, word: string, known: readonly string[]): string 
   return `${where}: unknown option${near === null ? '' : `; did you mean \`${near}\`?`}`
 }
 
+/** Where the config file is, and the address of a server for clients: both may stand in a developer's shell. */
+const NO_OPTIONS = ['HEARTH_CONFIG', 'HEARTH_URL']
+
 // Kubernetes puts these into every pod beside a service named `hearth`, and HEARTH_PORT=tcp://... with them.
 const SERVICE_LINK = /^HEARTH_(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP)|SERVICE_PORT_)/
 
@@ -372,7 +375,7 @@ function gatherEnvironment(gathered: Gathered, env: Readonly<Record<string, stri
   for (const [variable, value] of Object.entries(env)) {
     // An empty variable is unset: compose files write `HEARTH_PORT=${HEARTH_PORT:-}`.
     if (!variable.startsWith('HEARTH_') || value === undefined || value === '') continue
-    if (variable === 'HEARTH_CONFIG' || SERVICE_LINK.test(variable)) continue
+    if (NO_OPTIONS.includes(variable) || SERVICE_LINK.test(variable)) continue
     if (variable === 'HEARTH_PORT' && /^(tcp|udp):\/\//.test(value)) continue
     const input = inputs.find((known) => known.env === variable)
     if (input !== undefined) gathered.add('environment', input.name, variable, value, '')

@@ -190,9 +190,10 @@ test('each dependency is used, and each library that is used is a dependency', (
 function entryPoints(): string[] {
   const { bin, exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
     bin: Record<string, string>
-    exports: Record<string, { default: string }>
+    exports: Record<string, Record<string, string>>
   }
-  const built = [...Object.values(bin), ...Object.values(exports).map((door) => door.default)]
+  const doors = Object.values(exports).flatMap((conditions) => Object.values(conditions))
+  const built = [...Object.values(bin), ...doors.filter((path) => path.endsWith('.js'))]
   const entries = built.map((path) => path.replace(/^(\.\/)?dist\//, '').replace(/\.js$/, '.ts'))
   const programs = product.flatMap(({ path, text }) =>
     [...text.matchAll(/benchProgram\(\s*'([\w/-]+)'/g)].map((match) => `${topFolder(path)}/${match[1]}.ts`),
@@ -243,7 +244,7 @@ test('no file is dead: each is reached from an entry point, or from a test if on
 
 test('an index re-exports and does nothing else', () => {
   const wrong = product
-    .filter(({ path }) => path.endsWith('/index.ts'))
+    .filter(({ path }) => /\/index(-\w+)?\.ts$/.test(path))
     .filter(({ text }) => {
       const code = text.replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '')
       return code.replace(/export\s+(type\s+)?(\*|\{[^}]*\})\s+from\s+'[^']+'\s*;?/g, '').trim() !== ''
@@ -254,8 +255,12 @@ test('an index re-exports and does nothing else', () => {
 })
 
 test('every file opens by saying what it is for', () => {
+  // Printed in the README, which says what it is for.
+  const isPrinted = (path: string): boolean => path === 'examples/ten-lines.ts'
+
   const silent = product
-    .filter(({ path }) => !path.endsWith('/index.ts'))
+    .filter(({ path }) => !isPrinted(path))
+    .filter(({ path }) => !/\/index(-\w+)?\.ts$/.test(path))
     .filter(({ text }) => !/^(#!.*\n)?(\/\*\*|\/\/ )/.test(text))
     .map(({ path }) => path)
 
@@ -278,6 +283,14 @@ test('nothing names a machine: no paths of one, no registry hosts', () => {
     })
 
   expect(named).toEqual([])
+})
+
+test("the README's ten lines are those of the example", () => {
+  const readme = readFileSync(join(ROOT, 'README.md'), 'utf8')
+
+  const printed = /<!-- ten-lines -->\n```js\n([\s\S]*?)```/.exec(readme)?.[1]
+
+  expect(printed).toBe(readFileSync(join(ROOT, 'examples/ten-lines.ts'), 'utf8'))
 })
 
 test('the lock file holds hashes and no addresses', () => {
