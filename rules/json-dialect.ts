@@ -109,7 +109,12 @@ class JsonParser {
       this.at += word.length
       return { kind: 'other', value: word === 'null' ? null : word === 'true', start, end: this.at }
     }
-    return this.fail(`Unexpected '${clip(word ?? this.text[start]!)}'.`, null, word?.length ?? 1)
+    const isFirestore = word === 'rules_version' || word === 'service'
+    return this.fail(
+      `Unexpected '${clip(word ?? this.text[start]!)}'.`,
+      isFirestore ? 'this is a Firestore or Storage rules file; here rules are JSON: {"rules": {...}}' : null,
+      word?.length ?? 1,
+    )
   }
 
   private object(depth: number): JsonObject {

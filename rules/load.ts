@@ -1,16 +1,24 @@
 /**
  * Load: rules text -> ruleset, or every error in it. Never throws on a bad text, whoever wrote it.
  */
+import type { Expression } from './ast.ts'
 import { checkRule } from './checker.ts'
-import type { RulesError } from './errors.ts'
+import type { RulesError, RulesErrorCode } from './errors.ts'
+import { type Expanded, ExpandProblem, expand, type NamedFunction } from './expand.ts'
 import { parseJsonDialect } from './json-dialect.ts'
 import { defaultLimits, type RulesLimits } from './limits.ts'
 import { parseExpression } from './parser.ts'
 import { Rule } from './rule.ts'
-import { parseRulesFile, type RuleKind, type RuleNode, type RuleSource } from './rules-file.ts'
+import {
+  parseRulesFile,
+  type RuleKind,
+  type RuleNode,
+  type RuleSource,
+  type RulesFile,
+} from './rules-file.ts'
 import { CompiledRuleset, type Ruleset, type RulesetNode } from './ruleset.ts'
-import { type Scope, scopeOf } from './scope.ts'
-import { Source } from './source.ts'
+import { isVariable, type Scope, scopeOf } from './scope.ts'
+import { Source, type Span } from './source.ts'
 
 export interface LoadOptions {
   limits?: Partial<RulesLimits>
@@ -18,23 +26,45 @@ export interface LoadOptions {
 
 export type LoadResult = { ok: true; ruleset: Ruleset } | { ok: false; errors: readonly RulesError[] }
 
+/** Everything that is known about a text after it was read and checked; what the tools work from. */
+export interface Analysis {
+  source: Source
+  /** null when the text is no tree of rules at all. */
+  file: RulesFile | null
+  root: RulesetNode | null
+  /** Rules that are sound, parents before children. */
+  rules: readonly Rule[]
+  /** In the order of the text. */
+  errors: readonly RulesError[]
+}
+
 /** @param text The file's text, or its bytes, which must be UTF-8. */
 export function loadRuleset(text: string | Uint8Array, options: LoadOptions = {}): LoadResult {
+  const { source, root, rules, errors } = analyzeRules(text, options)
+  if (root === null || errors.length > 0) return { ok: false, errors }
+  return {
+    ok: true,
+    ruleset: new CompiledRuleset(source.text, root, rules, { ...defaultLimits, ...options.limits }),
+  }
+}
+
+export function analyzeRules(text: string | Uint8Array, options: LoadOptions = {}): Analysis {
   const limits = { ...defaultLimits, ...options.limits }
   const source = openSource(text, limits)
+  let file: RulesFile | null = null
+  let root: RulesetNode | null = null
+  let rules: readonly Rule[] = []
   if (source.errors.length === 0) {
     const json = parseJsonDialect(source, limits.treeDepthMax + 1)
-    const file = json === null ? null : parseRulesFile(source, json)
+    file = json === null ? null : parseRulesFile(source, json)
     if (file !== null) {
-      const loader = new Loader(source, limits, file.functions !== null)
-      const root = loader.node(file.root, '')
-      if (source.errors.length === 0) {
-        return { ok: true, ruleset: new CompiledRuleset(source.text, root, loader.rules, limits) }
-      }
+      const loader = new Loader(source, limits, file)
+      root = loader.node(file.root, '')
+      rules = loader.rules
     }
   }
   const errors = [...source.errors].sort((a, b) => a.line - b.line || a.column - b.column)
-  return { ok: false, errors }
+  return { source, file, root, rules, errors }
 }
 
 function openSource(text: string | Uint8Array, limits: RulesLimits): Source {
@@ -68,11 +98,22 @@ class Loader {
   private readonly source: Source
   private readonly limits: RulesLimits
   private readonly hasExtensions: boolean
+  private readonly functions = new Map<string, NamedFunction>()
 
-  constructor(source: Source, limits: RulesLimits, hasExtensions: boolean) {
+  constructor(source: Source, limits: RulesLimits, file: RulesFile) {
     this.source = source
     this.limits = limits
-    this.hasExtensions = hasExtensions
+    this.hasExtensions = file.functions !== null
+    for (const named of file.functions ?? []) {
+      const taken = [named.name, ...named.parameters].find(isVariable)
+      if (taken !== undefined) {
+        this.source.report('structure', named.nameSpan, `'${taken}' is the name of a variable.`)
+        continue
+      }
+      const { name, parameters } = named
+      const body = this.parse(named.body)
+      if (body !== null) this.functions.set(name, { name, parameters, body })
+    }
   }
 
   node(node: RuleNode, pattern: string): RulesetNode {
@@ -91,36 +132,61 @@ class Loader {
   private rule(node: RuleNode, rule: RuleSource | null, kind: RuleKind, pattern: string): Rule | null {
     if (rule === null) return null
     const scope = scopeOf(node, kind, this.hasExtensions)
-    const value = typeof rule.value === 'boolean' ? rule.value : this.expression(rule, rule.value, scope)
-    if (value === null) return null
-    const place = {
-      kind,
-      pattern: pattern === '' ? '/' : pattern,
-      text: String(rule.value),
-      ...this.source.placeAt(rule.start),
+    const at = this.source.placeAt(rule.start)
+    const place = { kind, pattern: pattern === '' ? '/' : pattern, text: String(rule.value), ...at }
+    let value: boolean | Expression | null = true
+    let isExpanded = false
+    if (typeof rule.value === 'boolean') value = rule.value
+    else {
+      const parsed = this.parse(rule)
+      const expanded = parsed === null ? null : this.expanded(parsed, rule)
+      value = expanded === null ? null : this.checked(expanded.expression, scope, rule)
+      isExpanded = expanded?.hasChanged === true
     }
-    const made = new Rule(rule, scope, place, value)
+    if (value === null) return null
+    const made = new Rule(rule, scope, place, value, isExpanded)
     this.rules.push(made)
     return made
   }
 
-  private expression(rule: RuleSource, text: string, scope: Scope) {
-    const result = parseExpression(text, { limits: this.limits, hasExtensions: this.hasExtensions })
-    const spanInFile = (span: { start: number; end: number }) => ({
-      start: rule.offsetAt(span.start),
-      end: Math.max(rule.offsetAt(span.start) + 1, rule.offsetAt(span.end)),
-    })
-    if ('problem' in result) {
-      const { span, message, hint, isLimit } = result.problem
-      this.source.report(isLimit ? 'limit' : 'syntax', spanInFile(span), message, hint)
+  private parse(rule: RuleSource): Expression | null {
+    const options = { limits: this.limits, hasExtensions: this.hasExtensions }
+    const result = parseExpression(String(rule.value), options)
+    if ('expression' in result) return result.expression
+    const { span, message, hint, isLimit } = result.problem
+    this.report(isLimit ? 'limit' : 'syntax', rule, span, message, hint)
+    return null
+  }
+
+  private expanded(expression: Expression, rule: RuleSource): Expanded | null {
+    if (this.functions.size === 0) return { expression, hasChanged: false }
+    try {
+      return expand(expression, this.functions, this.limits)
+    } catch (problem) {
+      if (!(problem instanceof ExpandProblem)) throw problem
+      this.report('type', rule, problem.span, problem.message, problem.hint)
       return null
     }
+  }
+
+  private checked(expression: Expression, scope: Scope, rule: RuleSource): Expression | null {
     let isSound = true
-    checkRule(result.expression, scope, (code, span, message, hint) => {
+    checkRule(expression, scope, (code, span, message, hint) => {
       isSound = false
-      this.source.report(code, spanInFile(span), message, hint)
+      this.report(code, rule, span, message, hint)
     })
-    return isSound ? result.expression : null
+    return isSound ? expression : null
+  }
+
+  private report(
+    code: RulesErrorCode,
+    rule: RuleSource,
+    span: Span,
+    message: string,
+    hint: string | null,
+  ): void {
+    const start = rule.offsetAt(span.start)
+    this.source.report(code, { start, end: Math.max(start + 1, rule.offsetAt(span.end)) }, message, hint)
   }
 }
 

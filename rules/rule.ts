@@ -25,6 +25,8 @@ export class Rule {
   readonly constant: boolean | null
   /** null exactly where the file has a JSON boolean instead of an expression. */
   readonly expression: Expression | null
+  /** Whether calls of named functions were put in place, so that `expression` is not what was written. */
+  readonly isExpanded: boolean
   /** Steps one evaluation costs, apart from what string methods add. */
   readonly steps: number
   readonly uses: Readonly<Uses>
@@ -32,10 +34,17 @@ export class Rule {
   readonly granted: Decision
   run: RuleFunction
 
-  constructor(source: RuleSource, scope: Scope, place: RulePlace, value: boolean | Expression) {
+  constructor(
+    source: RuleSource,
+    scope: Scope,
+    place: RulePlace,
+    value: boolean | Expression,
+    isExpanded: boolean,
+  ) {
     this.source = source
     this.scope = scope
     this.place = place
+    this.isExpanded = isExpanded
     this.expression = typeof value === 'boolean' ? null : value
     this.constant = constantOf(value)
     const uses = { data: false, now: false, auth: false, query: false }

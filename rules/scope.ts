@@ -53,3 +53,8 @@ export function namesIn(scope: Scope): string[] {
   if (scope.hasExtensions) names.push(...EXTENSIONS.keys())
   return scope.kind === 'read' ? names.filter((name) => !isAfterWrite(name)) : names
 }
+
+/** Names no function or parameter may take. */
+export function isVariable(name: string): boolean {
+  return VARIABLES.has(name) || EXTENSIONS.has(name) || name === 'true' || name === 'false' || name === 'null'
+}
