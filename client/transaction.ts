@@ -8,6 +8,7 @@ import { type Database, readValue } from './client.ts'
 import type { Answer } from './connection.ts'
 import { HearthError } from './errors.ts'
 import type { PendingWrite } from './pending-writes.ts'
+import { onValue } from './read.ts'
 import type { DatabaseReference } from './ref.ts'
 import { DataSnapshot } from './snapshot.ts'
 import { assertWritable } from './write.ts'
@@ -24,6 +25,8 @@ export interface TransactionResult<T> {
 }
 
 const TRIES_MAX = 25
+/** Losers of a race come back at random times over a span that doubles up to this: else one client may win them all. */
+const RETRY_MS_MAX = 1000
 
 /**
  * @param update Gives the new value for the present one; `undefined` gives up. Called again when somebody else wrote
@@ -64,11 +67,17 @@ async function transact<T>(
   const before = db.whenFree(path)
   const end = db.begin([path])
   const shown: PendingWrite = { entries: [] }
+  // Listens meanwhile, so that whoever wrote first has been heard when the server says that this was stale.
+  const stop = onValue(
+    ref,
+    () => {},
+    () => {},
+  )
   try {
     // Without anything to wait for, the first try is made before runTransaction returns.
     if (before !== null) await before
     let current = db.data.confirmed(path) ?? (await read(db, path))
-    for (let tries = 0; tries < TRIES_MAX; tries++) {
+    for (let tries = 1; tries <= TRIES_MAX; tries++) {
       const value = work(current.value)
       if (value === undefined) {
         db.data.remove(shown)
@@ -82,6 +91,7 @@ async function transact<T>(
         const final = db.data.peek(path, ref.spec) ?? entries[0]?.[1] ?? value
         return { committed: true, snapshot: new DataSnapshot(ref, final) }
       }
+      if (tries > 1) await pause(db, Math.min(RETRY_MS_MAX, 2 ** tries) * db.environment.random())
       const pushed = db.data.confirmed(path)
       current = pushed !== null && pushed.revision > current.revision ? pushed : await read(db, path)
     }
@@ -91,8 +101,13 @@ async function transact<T>(
     )
   } finally {
     db.data.remove(shown)
+    stop()
     end()
   }
+}
+
+function pause(db: Database, delayMs: number): Promise<void> {
+  return new Promise((resolve) => db.environment.schedule(delayMs, resolve))
 }
 
 /** The server's present value; a listener's may be old. */
