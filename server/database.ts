@@ -17,7 +17,7 @@ import {
   resolveServerValuesAt,
   type Value,
 } from '../protocol/index.ts'
-import { type Decision, Dependencies, type RuleQuery, type Ruleset } from '../rules/index.ts'
+import { type Decision, Dependencies, OBJECT, type RuleQuery, type Ruleset } from '../rules/index.ts'
 import type { ExplainDenial } from './denials.ts'
 import { admin, type Identity } from './identity.ts'
 import { deliver, touchedQueries } from './listeners/fan-out.ts'
@@ -160,6 +160,42 @@ export class Database {
   }
 
   /**
+   * The keys of the children at a path in key order, or the leaf there: for values that are too large to read.
+   * @throws {RequestError} `permission_denied`, `too_large`
+   */
+  shallow(
+    identity: Identity,
+    path: Path,
+    range: { from?: string; limit?: number } = {},
+  ): { revision: number; leaf: Leaf | null; keys: string[] } {
+    assert(this.isReadable)
+    this.#options.counters.reads += 1
+    this.#assertMayRead(identity, path, null, null)
+    const seen = this.#store.flushed.valueAt(path)
+    const revision = this.#publishedRevision
+    if (seen !== OBJECT) return { revision, leaf: seen as Leaf | null, keys: [] }
+    const limit = Math.min(range.limit ?? Number.POSITIVE_INFINITY, this.#options.readNodesMax + 1)
+    const keys = [...this.#store.flushed.keys(path, { ...range, limit })]
+    if (keys.length > this.#options.readNodesMax) {
+      throw new RequestError('tooLarge', `\`${formatPath(path)}\` has too many children to list them at once`)
+    }
+    return { revision, leaf: null, keys }
+  }
+
+  /** @throws {RequestError} `permission_denied` */
+  priority(identity: Identity, path: Path): Priority | null {
+    assert(this.isReadable)
+    this.#options.counters.reads += 1
+    this.#assertMayRead(identity, path, null, null)
+    return this.#store.flushed.priorityAt(path)
+  }
+
+  /** Whether nothing at, above or below a path changed after a revision; false also where that is not known. */
+  isUnchangedSince(path: Path, revision: number): boolean {
+    return revision <= this.#publishedRevision && !this.#recent.changedSince(path, revision)
+  }
+
+  /**
    * Rules, snapshot and registration in one turn: nothing is missed, nothing comes twice.
    * @throws {RequestError} `permission_denied`, `too_large`, `not_supported`
    */
@@ -243,7 +279,7 @@ export class Database {
     const head = this.#store.head
     const entries = resolve(write.entries, head, nowMs)
     if (write.expectedRevision !== null) {
-      const { path } = entries[0]!
+      const path = write.expectedAt ?? entries[0]!.path
       if (
         write.expectedRevision > this.#store.headRevision ||
         this.#recent.changedSince(path, write.expectedRevision)
@@ -254,7 +290,9 @@ export class Database {
         )
       }
     }
-    if (write.expectedHash !== undefined) this.#assertHash(head, entries[0]!.path, write.expectedHash)
+    if (write.expectedHash !== undefined) {
+      this.#assertHash(head, write.expectedAt ?? entries[0]!.path, write.expectedHash)
+    }
     if (!write.identity.isAdmin && entries.length > 0) {
       const decision = this.#ruleset.checkWrite({
         locations: entries.length === 1 ? [locationOf(entries[0]!)] : entries.map(locationOf),
@@ -270,6 +308,7 @@ export class Database {
       for (const [key, value] of write.records) this.#store.records.stage(key, value)
     if (write.isCheckOnly || entries.length === 0 || isUnchanged(entries, head)) return null
     const revision = this.#stage(entries)
+    write.entries = entries
     this.#options.counters.writes += 1
     for (const { path } of entries) {
       this.#recent.add(path, revision)

@@ -3,7 +3,7 @@
  * follows it, in revision order. One process has one log per database (`log-local.ts`); worker threads and
  * clusters are other implementations of this contract.
  */
-import type { RequestError } from '../../protocol/index.ts'
+import type { Path, RequestError } from '../../protocol/index.ts'
 import type { Identity } from '../identity.ts'
 import type { Entry } from '../store/store.ts'
 
@@ -12,6 +12,7 @@ export interface Write {
   /**
    * What becomes of which path; entries do not contain each other. Atomic. A path that ends in `.priority` names the
    * priority of the node above it: its value is a number, a string, or null for none.
+   * Once the write is written, their server values are resolved.
    */
   entries: readonly Entry[]
   identity: Identity
@@ -19,6 +20,8 @@ export interface Write {
   expectedRevision: number | null
   /** Refused as `stale` unless the first entry's path holds a value of this hash (`node-hash.ts`). */
   expectedHash?: string
+  /** The path that `expectedRevision` and `expectedHash` speak of, where it is not the first entry's. */
+  expectedAt?: Path
   /** Rules decide, but the entries are not applied: an onDisconnect registration. */
   isCheckOnly: boolean
   /** Records kept beside the tree in the same transaction; null removes one. */
