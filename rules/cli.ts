@@ -4,7 +4,7 @@
  */
 import { readFile, writeFile } from 'node:fs/promises'
 import type { Command } from 'commander'
-import { parseValue } from '../protocol/index.ts'
+import { parseValue, RequestError } from '../protocol/index.ts'
 import { coverageHtml, formatCoverage } from './coverage.ts'
 import { type CheckReport, checkFile, formatReport, reportJson } from './diagnostics.ts'
 import { formatError } from './errors.ts'
@@ -103,8 +103,9 @@ async function guarded(line: CommandLine, action: () => Promise<void>): Promise<
   try {
     await action()
   } catch (error) {
-    if (!(error instanceof UsageError) && !(error instanceof TestFileError)) throw error
-    line.fail(error.message)
+    const isCallers = [UsageError, TestFileError, RequestError].some((kind) => error instanceof kind)
+    if (!isCallers) throw error
+    line.fail((error as Error).message)
     line.exit(2)
   }
 }

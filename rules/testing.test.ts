@@ -1,0 +1,123 @@
+import { expect, test } from 'vitest'
+import { Coverage, coverageHtml, formatCoverage } from './coverage.ts'
+import { formatMutation, mutate } from './mutate.ts'
+import { runTable, type Table, tableProblems } from './table.ts'
+import { assertFails, assertSucceeds, rulesFromText } from './testing.ts'
+
+const text = JSON.stringify({
+  rules: {
+    notes: {
+      $id: {
+        '.read': 'auth != null && data.exists()',
+        '.write': 'auth != null && auth.uid == $id',
+        '.validate': 'newData.isString() && newData.val().length < 5',
+      },
+    },
+  },
+})
+const rules = rulesFromText(text)
+
+test('assertSucceeds and assertFails ask the rules', () => {
+  const db = rules.withData({ notes: { kim: 'hi' } })
+
+  assertSucceeds(db.as({ uid: 'kim' }).get('/notes/kim'))
+  assertSucceeds(db.as({ uid: 'kim' }).set('/notes/kim', 'yo'))
+  assertSucceeds(db.as({ uid: 'kim' }).remove('/notes/kim'))
+  assertSucceeds(db.as({ uid: 'kim' }).update('/notes', { kim: 'a' }))
+  assertFails(db.signedOut().get('/notes/kim'))
+  assertFails(db.as({ uid: 'kim' }).update('/notes', { kim: 'a', lee: 'b' }))
+})
+
+test('a failed assertion prints the trace', () => {
+  const attempt = rules.as({ uid: 'lee' }).set('/notes/kim', 'x')
+
+  expect(() => assertSucceeds(attempt)).toThrow(
+    /^lee: set \/notes\/kim is denied, and should be allowed\n\nfalse {2}\.write of \/notes\/\$id/,
+  )
+  expect(() => assertFails(rules.as({ uid: 'kim' }).set('/notes/kim', 'x'))).toThrow('should be denied')
+})
+
+test('rules that do not load say why', () => {
+  expect(() => rulesFromText('{"rules": {".read": "foo"}}')).toThrow(
+    "rules.json:1:22  Unknown variable 'foo'.",
+  )
+})
+
+const table: Table = {
+  users: { kim: { uid: 'kim' } },
+  data: { notes: { kim: 'hi' } },
+  tests: [
+    { as: 'kim', get: '/notes/kim', expect: 'allow' },
+    { get: '/notes/kim', expect: 'deny' },
+    { as: 'kim', set: '/notes/kim', value: 'yo', expect: 'allow' },
+    { as: 'kim', set: '/notes/lee', value: 'yo', expect: 'deny' },
+  ],
+}
+
+test('coverage names the conditions that were never seen both ways', () => {
+  const coverage = new Coverage()
+  runTable(rules.ruleset, table, coverage)
+
+  const report = coverage.report(rules.ruleset)
+
+  expect(formatCoverage(report)).toBe(
+    [
+      '1:35  .read of /notes/$id',
+      '    never false    data.exists()',
+      '1:76  .write of /notes/$id',
+      '    never false    auth != null',
+      '1:122  .validate of /notes/$id',
+      '    never false    newData.isString() && newData.val().length < 5',
+      '    never false    newData.isString()',
+      '    never false    newData.val().length < 5',
+      '4 of 9 conditions seen both true and false (44 %)',
+    ].join('\n'),
+  )
+  expect(report.rules[0]!.outcomes).toEqual({ true: 1, false: 1, error: 0, budget: 0 })
+})
+
+test('the coverage page marks each condition once and nests the marks', () => {
+  const coverage = new Coverage()
+  runTable(rules.ruleset, table, coverage)
+
+  const html = coverageHtml(coverage.report(rules.ruleset), text, 'a<b.json')
+
+  expect(html).toContain('a&lt;b.json')
+  expect(html).toContain(
+    '<span class="both" title="both"><span class="both" title="both">auth != null</span> &amp;&amp; <span class="never-false" title="never false">data.exists()</span></span>',
+  )
+  expect(html.match(/<span/g)!.length).toBe(html.match(/<\/span/g)!.length)
+})
+
+test('mutation finds what no test would miss', () => {
+  const passes = (ruleset: typeof rules.ruleset) => runTable(ruleset, table).every(({ passed }) => passed)
+
+  const report = mutate(rules.ruleset, passes)
+
+  expect(report.survivors.map(({ text }) => text)).toEqual([
+    'data.exists()',
+    'auth != null',
+    'newData.isString()',
+    'newData.val().length < 5',
+  ])
+  expect(formatMutation(report)).toContain('2 of 6 changed conditions were noticed by a test')
+})
+
+test('a table says what is wrong with its shape', () => {
+  expect(tableProblems({ tests: [{ get: '/a', set: '/b', expect: 'maybe', as: 'kim' }] })).toEqual([
+    'tests[0] has 2 of get, set, update, remove; it has exactly one',
+    'tests[0].expect is one of allow, deny, no_rule, false, error, validate, budget',
+    'tests[0].as is `kim`, which is not in `users`',
+  ])
+  expect(tableProblems(null)).toEqual(['a table is an object with `tests`'])
+})
+
+test('a path no database would take fails its test, not the run', () => {
+  const [result] = runTable(rules.ruleset, { tests: [{ get: '/a.b', expect: 'deny' }] })
+
+  expect(result).toMatchObject({
+    passed: false,
+    decision: null,
+    problem: expect.stringContaining('forbidden character'),
+  })
+})
