@@ -37,8 +37,6 @@ export interface DatabasesOptions {
   onBug(error: unknown): void
 }
 
-/** One read may return this many values: about half a second of work for a client that asks for too much. */
-const READ_NODES_MAX = 500_000
 /** Each open database holds a file and a memory map; `open` mode lets clients choose names. */
 const OPEN_MAX = 1000
 
@@ -124,7 +122,7 @@ export class Databases {
       ruleset: this.#options.rules.rulesetOf(name),
       counters: metrics.counters,
       nowMs,
-      readNodesMax: READ_NODES_MAX,
+      readNodesMax: config.limits.readNodesMax,
       writeQueueMax: config.limits.writeQueueMax,
       explainDenial: this.#explainDenial,
       onGroup: (group) => metrics.observeGroup(group),

@@ -2,11 +2,12 @@
  * Denials: says why the rules said no, to those who may know. Under `--dev` the client is told; otherwise it gets an
  * opaque id and the log has the line that resolves it.
  */
-import { nanoid } from 'nanoid'
+
 import { formatPath, type Path } from '../protocol/index.ts'
 import { type Decision, describeDecision } from '../rules/index.ts'
 import { type Identity, identityTag } from './identity.ts'
 import type { Logger } from './log.ts'
+import { randomId } from './random-id.ts'
 
 export interface Denial {
   database: string
@@ -34,7 +35,7 @@ export function denialExplainer(options: { dev: boolean; logger: Logger; nowMs()
     }
     lines += 1
     if (lines > LINES_PER_SECOND_MAX) return ''
-    const denial = nanoid(10)
+    const denial = randomId(10)
     options.logger.info(
       {
         denial,

@@ -2,13 +2,13 @@
  * Server: the composition root. The only file that builds the parts and joins them.
  */
 import { mkdirSync } from 'node:fs'
-import { nanoid } from 'nanoid'
 import { closeReasons, pushIdMaker, RequestError } from '../protocol/index.ts'
 import { createVerifier, type Verifier } from './auth.ts'
 import type { Config } from './config.ts'
 import { Databases, DEFAULT_DATABASE, type OpenDatabase } from './databases.ts'
 import { createLogger, type Logger } from './log.ts'
 import { Metrics } from './metrics.ts'
+import { randomId } from './random-id.ts'
 import { RulesFileError, RulesSource } from './rules-source.ts'
 import { NativeSession, type NativeSessionContext, type SessionLimits } from './sessions/native-session.ts'
 import type { Publisher } from './sessions/sink.ts'
@@ -204,7 +204,7 @@ function nativeRoute(parts: NativeRouteParts): WebSocketRoute {
     connect: ({ query, remoteAddress }, sink) => {
       const open = databases.find(query.get('database') ?? DEFAULT_DATABASE)
       if (open === undefined) return closeReasons.unknownDatabase
-      const session = new NativeSession(nanoid(), contextOf(open), sink)
+      const session = new NativeSession(randomId(), contextOf(open), sink)
       sessions.add(session)
       metrics.counters.connectionsOpened += 1
       logger.debug({ connection: session.id, database: open.database.name, remoteAddress }, 'connection open')
