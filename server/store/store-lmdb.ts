@@ -44,10 +44,17 @@ export async function openLmdbStore(options: LmdbStoreOptions): Promise<Store> {
   const { folder } = options
   mkdirSync(folder, { recursive: true })
   const unlock = lockFolder(folder)
+  let rows: LmdbRows
   try {
-    return new TreeStore(new LmdbRows(options, unlock), options)
+    rows = new LmdbRows(options, unlock)
   } catch (error) {
     unlock()
+    throw error
+  }
+  try {
+    return new TreeStore(rows, options)
+  } catch (error) {
+    await rows.close()
     throw error
   }
 }
