@@ -12,6 +12,7 @@ import type { Logger } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import { OnDisconnect } from './on-disconnect.ts'
 import type { RulesSource } from './rules-source.ts'
+import { FirebaseWire } from './sessions/firebase-wire.ts'
 import { NativeWire } from './sessions/native-wire.ts'
 import type { Publisher } from './sessions/sink.ts'
 import type { Store } from './store/store.ts'
@@ -22,6 +23,7 @@ export const DEFAULT_DATABASE = 'default'
 export interface OpenDatabase {
   database: Database
   nativeWire: NativeWire
+  firebaseWire: FirebaseWire
   onDisconnect: OnDisconnect
 }
 
@@ -131,9 +133,11 @@ export class Databases {
     const open: OpenDatabase = {
       database,
       nativeWire: new NativeWire(name, publisher, metrics.counters),
+      firebaseWire: new FirebaseWire(name, publisher, metrics.counters),
       onDisconnect: new OnDisconnect(database),
     }
     database.addWire(open.nativeWire)
+    database.addWire(open.firebaseWire)
     open.onDisconnect.runLeftovers()
     database.collectGarbage()
     this.#open.set(name, open)

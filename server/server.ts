@@ -10,10 +10,12 @@ import { createLogger, type Logger } from './log.ts'
 import { Metrics } from './metrics.ts'
 import { randomId } from './random-id.ts'
 import { RulesFileError, RulesSource } from './rules-source.ts'
+import type { FirebaseSession } from './sessions/firebase-session.ts'
 import { NativeSession, type NativeSessionContext, type SessionLimits } from './sessions/native-session.ts'
 import type { Publisher } from './sessions/sink.ts'
 import type { Store } from './store/store.ts'
 import { openLmdbStore } from './store/store-lmdb.ts'
+import { firebaseRoute } from './transport/firebase-route.ts'
 import { httpHandler } from './transport/http.ts'
 import { restRoute } from './transport/rest.ts'
 import { settingsRoute } from './transport/settings.ts'
@@ -70,7 +72,7 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
         durability: config.durability,
       }))
   const databases = new Databases({ config, rules, metrics, logger, publisher, nowMs, openStore, onBug })
-  const sessions = new Set<NativeSession>()
+  const sessions = new Set<Session>()
   let isReady = false
   try {
     const verifier = createVerifier(config, { nowMs })
@@ -80,6 +82,7 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
       port: config.port,
       routes: [
         nativeRoute({ config, databases, sessions, verifier, metrics, logger, nowMs, random: parts.random }),
+        firebaseRoute({ config, databases, sessions, verifier, metrics, logger, nowMs, onBug }),
       ],
       http: httpHandler({
         isReady: () => isReady,
@@ -148,10 +151,12 @@ function openRules(config: Config, logger: Logger): RulesSource {
   }
 }
 
+type Session = NativeSession | FirebaseSession
+
 interface NativeRouteParts {
   config: Config
   databases: Databases
-  sessions: Set<NativeSession>
+  sessions: Set<Session>
   verifier: Verifier
   metrics: Metrics
   logger: Logger

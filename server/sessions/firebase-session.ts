@@ -1,0 +1,539 @@
+/**
+ * Firebase session: one connection of an unmodified Firebase SDK. Puts frames together, keeps requests in order,
+ * answers each one once.
+ *
+ * Order: a client never waits for an answer before its next request, not even for that to `auth`. So requests are
+ * served as if each were done before the next: writes are pipelined, a read or a listen waits until the writes before
+ * it are settled, and while a token is being verified everything waits.
+ */
+import { closeReasons, type Path, RequestError, type Value } from '../../protocol/index.ts'
+import type { Verified, Verifier } from '../auth.ts'
+import type { Database } from '../database.ts'
+import { anonymous, type Identity } from '../identity.ts'
+import type { Listener, Subscriber } from '../listeners/listener.ts'
+import type { LiveQuery } from '../listeners/listener-tree.ts'
+import type { Write, WriteOrigin } from '../log/log.ts'
+import { nodeHash } from '../node-hash.ts'
+import type { OnDisconnect } from '../on-disconnect.ts'
+import type { Entry } from '../store/store.ts'
+import { FrameJoiner, FramingError } from './firebase-framing.ts'
+import {
+  answer,
+  authRevoked,
+  complaint,
+  dataPush,
+  debugText,
+  type FromClient,
+  hello,
+  listenRevoked,
+  PONG,
+  parseMessage,
+  type Request,
+  refusal,
+  shutdown,
+} from './firebase-messages.ts'
+import { type HeldAnswer, Outbox, type OutboxLimits } from './firebase-outbox.ts'
+import type { FirebaseWire, Receiver } from './firebase-wire.ts'
+import type { SessionCounters } from './native-session.ts'
+import type { Sink } from './sink.ts'
+
+export interface FirebaseSessionLimits extends OutboxLimits {
+  /** Longest message, UTF-16 units. */
+  frameBytesMax: number
+  listensMax: number
+}
+
+/** What all Firebase sessions of one database share. */
+export interface FirebaseSessionContext {
+  database: Database
+  wire: FirebaseWire
+  onDisconnect: OnDisconnect
+  verifier: Verifier
+  nowMs(): number
+  limits: FirebaseSessionLimits
+  counters: SessionCounters
+  /** Tell clients why rules refused. */
+  isDev: boolean
+  /** Called once when a session has ended. */
+  ended(session: FirebaseSession): void
+  /** Something that cannot happen did. */
+  onBug(error: unknown): void
+}
+
+export interface FirebaseSessionOptions {
+  /** Unique among all sessions, also those of earlier processes; a secret between the client and this server. */
+  id: string
+  sink: Sink
+  /** The address the client reached: it uses it for its next connections. */
+  host: string
+  /** What to wait for before the first request: the end of the session this one takes over. */
+  afterwards: Promise<void> | null
+}
+
+interface Listen {
+  path: Path
+  tag: number | null
+  wireQuery: unknown
+  listener: Listener
+  /** Its `ok`, while it waits for the client to catch up. */
+  heldAnswer: { number: number; answer: HeldAnswer } | null
+}
+
+interface Waiting {
+  number: number
+  request: Request
+}
+
+/** Requests one connection may have waiting; a client that pipelines more is not reading its answers. */
+const WAITING_MAX = 20_000
+
+export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
+  readonly id: string
+  readonly sink: Sink
+  readonly #context: FirebaseSessionContext
+  readonly #options: FirebaseSessionOptions
+  readonly #database: Database
+  readonly #joiner: FrameJoiner
+  readonly #outbox: Outbox
+  readonly #listens = new Map<string, Listen>()
+  identity: Identity = anonymous
+  #unsettledWrites = 0
+  #waiting: Waiting[] = []
+  /** What everything waits for: a token to be verified, another connection's end. */
+  #parkedBy = 0
+  /** Answers of the group being settled, to leave in one packet. */
+  #answers: string[] = []
+  #expiry: NodeJS.Timeout | null = null
+  /** Listens whose client does not hold what it was to hold: owed the whole value. */
+  readonly #stale = new Set<Listen>()
+  #isClosed = false
+
+  constructor(context: FirebaseSessionContext, options: FirebaseSessionOptions) {
+    const { id, sink } = options
+    this.id = id
+    this.sink = sink
+    this.#options = options
+    this.#context = context
+    this.#database = context.database
+    this.#joiner = new FrameJoiner(context.limits.frameBytesMax)
+    this.#outbox = new Outbox(sink, context.limits, () => this.#becameSlow())
+  }
+
+  get wire(): FirebaseWire {
+    return this.#context.wire
+  }
+
+  open(): void {
+    const { host, afterwards } = this.#options
+    this.#outbox.send(hello(host, this.id, this.#context.nowMs()))
+    if (afterwards !== null) this.#park(afterwards)
+  }
+
+  /** @param frame Read before this returns. */
+  receive(frame: Uint8Array): void {
+    if (this.#isClosed) return
+    let message: FromClient
+    try {
+      const text = this.#joiner.add(Buffer.from(frame.buffer, frame.byteOffset, frame.length).toString())
+      if (text === null) return
+      message = parseMessage(text)
+    } catch (error) {
+      this.#refuseFrame(error)
+      return
+    }
+    switch (message.type) {
+      case 'request':
+        this.#accept(message)
+        return
+      case 'rejected':
+        this.#fail(message.number, message.error)
+        return
+      case 'ping':
+        this.#send(PONG)
+        return
+      case 'unknown':
+        this.#context.counters.errors += 1
+        this.#send(complaint(message.problem))
+        return
+      case 'end':
+      case 'switch':
+        return
+      default:
+        return unreachable(message)
+    }
+  }
+
+  /** The socket took some of what was waiting. */
+  drained(): void {
+    if (this.#isClosed || !this.#outbox.mayCatchUp) return
+    if (!this.#database.isReadable) {
+      setImmediate(() => this.drained())
+      return
+    }
+    if (!this.#outbox.catchUp(this.#wholeValues())) return
+    for (const { listener, tag } of this.#listens.values()) this.wire.subscribe(listener.live, tag, this)
+    this.#work()
+  }
+
+  /** Pushes to this connection were dropped because its socket is full; nobody knows which. */
+  dropped(): void {
+    if (this.#isClosed) return
+    for (const listen of this.#listens.values()) this.#stale.add(listen)
+    this.#outbox.becomeSlow()
+  }
+
+  closed(): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#waiting = []
+    this.#outbox.close()
+    if (this.#expiry !== null) clearTimeout(this.#expiry)
+    for (const listen of [...this.#listens.values()]) this.#drop(listen, true)
+    this.#context.onDisconnect.run(this.id)
+    this.#context.ended(this)
+  }
+
+  /** Firebase's clients are told nothing in advance: they come back at random times by themselves. */
+  announceEnd(): void {}
+
+  /** Ends the connection; the client comes back by itself. */
+  end(): void {
+    if (!this.#isClosed) this.sink.close(closeReasons.goingAway)
+  }
+
+  /**
+   * The same client is back on another connection: this one is over, whatever its socket says.
+   * @returns What the new session has to wait for.
+   */
+  takeOver(): Promise<void> | null {
+    this.closed()
+    this.sink.close(closeReasons.takenOver)
+    return this.#context.onDisconnect.settling
+  }
+
+  // Receiver
+
+  push(live: LiveQuery, tag: number | null, message: string): void {
+    if (!this.#outbox.trySend(message)) this.missed(live, tag)
+  }
+
+  missed(live: LiveQuery, tag: number | null): void {
+    const listen = this.#listens.get(listenKey(live.path, tag))
+    if (listen !== undefined) this.#stale.add(listen)
+  }
+
+  // Subscriber
+
+  canceled(live: LiveQuery, error: RequestError): void {
+    for (const listen of [...this.#listens.values()]) {
+      if (listen.listener.live !== live || !listen.listener.isRevoked) continue
+      this.#drop(listen, false)
+      this.#debug(error)
+      if (listen.heldAnswer !== null) {
+        const { number, answer: held } = listen.heldAnswer
+        held.text = refusal(number, error)
+      } else this.#send(listenRevoked(live.pathText, listen.tag === null ? undefined : listen.wireQuery))
+    }
+  }
+
+  // WriteOrigin
+
+  written(write: Write): void {
+    this.#unsettledWrites -= 1
+    this.#answers.push(answer(write.id, ''))
+  }
+
+  refused(write: Write, error: RequestError): void {
+    this.#unsettledWrites -= 1
+    this.#context.counters.errors += 1
+    if (this.#isExplained(error)) this.#answers.push(debugText(error.message))
+    this.#answers.push(refusal(write.id, error))
+  }
+
+  groupSettled(): void {
+    const answers = this.#answers
+    this.#answers = []
+    if (!this.#isClosed && answers.length > 0) {
+      this.sink.cork(() => {
+        for (const text of answers) this.#outbox.send(text)
+      })
+    }
+    this.#work()
+  }
+
+  #accept(waiting: Waiting): void {
+    const { action } = waiting.request
+    const { settling } = this.#context.onDisconnect
+    // A connection that ended before this request left writes behind: what is read now has to show them.
+    if (settling !== null && (action === 'listen' || action === 'get')) this.#park(settling)
+    if (this.#waiting.length > 0 || this.#mustWait(waiting.request)) {
+      if (this.#waiting.length >= WAITING_MAX) {
+        this.sink.close(closeReasons.rateLimited)
+        return
+      }
+      this.#waiting.push(waiting)
+      return
+    }
+    this.#handle(waiting)
+  }
+
+  #mustWait({ action }: Request): boolean {
+    if (this.#parkedBy > 0) return true
+    if (action !== 'listen' && action !== 'get') return false
+    if (this.#unsettledWrites > 0) return true
+    if (this.#database.isReadable) return false
+    setImmediate(() => this.#work())
+    return true
+  }
+
+  #park(until: Promise<unknown>): void {
+    this.#parkedBy += 1
+    const goOn = (): void => {
+      this.#parkedBy -= 1
+      this.#work()
+    }
+    until.then(goOn, goOn)
+  }
+
+  /** Goes on with what had to wait. */
+  #work(): void {
+    while (this.#waiting.length > 0 && !this.#isClosed && !this.#mustWait(this.#waiting[0]!.request)) {
+      this.#handle(this.#waiting.shift()!)
+    }
+  }
+
+  #handle({ number, request }: Waiting): void {
+    try {
+      this.#serve(number, request)
+    } catch (error) {
+      if (!(error instanceof RequestError)) this.#context.onBug(error)
+      this.#fail(
+        number,
+        error instanceof RequestError ? error : new RequestError('internal', 'the request failed'),
+      )
+    }
+  }
+
+  /** @throws {RequestError} */
+  #serve(number: number, request: Request): void {
+    switch (request.action) {
+      case 'write':
+        return this.#write(number, request.entries, request.hash)
+      case 'listen':
+        return this.#listen(number, request)
+      case 'unlisten':
+        this.#unlisten(request.path, request.tag)
+        return this.#send(answer(number, ''))
+      case 'get': {
+        const { value } = this.#database.get(this.identity, request.path, request.query)
+        return this.#send(answer(number, value))
+      }
+      case 'auth':
+        return this.#auth(number, request.credential, request.override)
+      case 'unauth':
+        this.#becomes(anonymous, null)
+        return this.#send(answer(number, 'unauthenticated'))
+      case 'onDisconnect':
+        return this.#register(number, request.entries)
+      case 'onDisconnectCancel':
+        this.#unsettledWrites += 1
+        return this.#context.onDisconnect.cancel(this.id, request.path, this, number)
+      case 'none':
+        return this.#send(answer(number, ''))
+      default:
+        return unreachable(request)
+    }
+  }
+
+  #write(number: number, entries: readonly Entry[], hash: string | null): void {
+    if (entries.length === 0) return this.#send(answer(number, ''))
+    this.#unsettledWrites += 1
+    this.#database.submit({
+      entries,
+      identity: this.identity,
+      expectedRevision: null,
+      ...(hash === null ? {} : { expectedHash: hash }),
+      isCheckOnly: false,
+      records: null,
+      origin: this,
+      id: number,
+    })
+  }
+
+  #register(number: number, entries: readonly Entry[]): void {
+    if (entries.length === 0) return this.#send(answer(number, ''))
+    this.#unsettledWrites += 1
+    try {
+      this.#context.onDisconnect.register(this.id, {
+        entries,
+        identity: this.identity,
+        origin: this,
+        id: number,
+      })
+    } catch (error) {
+      this.#unsettledWrites -= 1
+      throw error
+    }
+  }
+
+  #listen(number: number, request: Request & { action: 'listen' }): void {
+    const { path, query, tag, wireQuery, hash } = request
+    const key = listenKey(path, tag)
+    if (!this.#listens.has(key) && this.#listens.size >= this.#context.limits.listensMax) {
+      throw new RequestError(
+        'tooManyListens',
+        `a connection may hold at most ${this.#context.limits.listensMax} listens; unlisten some first`,
+      )
+    }
+    // Listening again under the same tag starts it anew.
+    this.#unlisten(path, tag)
+    const { listener, value } = this.#database.listen(this, path, query)
+    const listen: Listen = { path, tag, wireQuery, listener, heldAnswer: null }
+    const isWithClient =
+      isSame(value, hash) || this.#outbox.trySend(dataPush(listener.live.pathText, value, tag))
+    this.#listens.set(key, listen)
+    if (this.#outbox.isSlow) this.wire.suspend(listener.live, tag, this)
+    else this.wire.subscribe(listener.live, tag, this)
+    if (isWithClient) {
+      this.#send(answer(number, {}))
+      return
+    }
+    const held: HeldAnswer = { text: answer(number, {}) }
+    listen.heldAnswer = { number, answer: held }
+    this.#stale.add(listen)
+    this.#outbox.hold(held)
+  }
+
+  #unlisten(path: Path, tag: number | null): void {
+    const listen = this.#listens.get(listenKey(path, tag))
+    if (listen !== undefined) this.#drop(listen, true)
+  }
+
+  /** No more pushes of this listen. */
+  #drop(listen: Listen, isKnownToDatabase: boolean): void {
+    const { path, tag, listener } = listen
+    this.#listens.delete(listenKey(path, tag))
+    this.#stale.delete(listen)
+    this.wire.unsubscribe(listener.live, tag, this)
+    if (isKnownToDatabase) this.#database.unlisten(listener)
+  }
+
+  #auth(number: number, credential: string, override: Record<string, unknown> | null | undefined): void {
+    const { verifier } = this.#context
+    const known = verifier.known(credential)
+    if (known !== null) {
+      this.#authenticated(number, known, override)
+      return
+    }
+    this.#park(
+      verifier.verify(credential).then(
+        (verified) => this.#authenticated(number, verified, override),
+        (error: unknown) => {
+          this.#fail(
+            number,
+            error instanceof RequestError
+              ? error
+              : new RequestError('internal', 'the token could not be verified'),
+          )
+        },
+      ),
+    )
+  }
+
+  #authenticated(
+    number: number,
+    { identity, expiresAtMs }: Verified,
+    override: Record<string, unknown> | null | undefined,
+  ): void {
+    if (this.#isClosed) return
+    if (override === undefined) this.#becomes(identity, expiresAtMs)
+    else if (identity.isAdmin) this.#becomes({ isAdmin: false, auth: override }, expiresAtMs)
+    else {
+      const error = new RequestError('permissionDenied', 'only an admin may ask for the rights of others')
+      this.#fail(number, error)
+      return
+    }
+    this.#send(answer(number, ''))
+  }
+
+  #becomes(identity: Identity, expiresAtMs: number | null): void {
+    if (this.#expiry !== null) clearTimeout(this.#expiry)
+    this.#expiry = null
+    this.identity = identity
+    if (expiresAtMs !== null) this.#expireAt(expiresAtMs)
+    this.#database.identityChanged([...this.#listens.values()].map(({ listener }) => listener))
+  }
+
+  #expireAt(expiresAtMs: number): void {
+    // A timer holds at most 2^31 ms; later expiries are waited for in steps.
+    const delayMs = Math.min(Math.max(expiresAtMs - this.#context.nowMs(), 0), 0x7fffffff)
+    this.#expiry = setTimeout(() => {
+      if (this.#context.nowMs() < expiresAtMs) {
+        this.#expireAt(expiresAtMs)
+        return
+      }
+      this.#send(authRevoked(new RequestError('expiredToken', 'Auth token is expired')))
+      this.#becomes(anonymous, null)
+    }, delayMs)
+  }
+
+  #fail(number: number, error: RequestError): void {
+    this.#context.counters.errors += 1
+    this.#debug(error)
+    this.#send(refusal(number, error))
+  }
+
+  #debug(error: RequestError): void {
+    if (this.#isExplained(error)) this.#send(debugText(error.message))
+  }
+
+  #isExplained(error: RequestError): boolean {
+    return this.#context.isDev && error.kind === 'permissionDenied'
+  }
+
+  #refuseFrame(error: unknown): void {
+    this.#context.counters.errors += 1
+    if (error instanceof FramingError) {
+      // A client that were only disconnected would send the same again and again.
+      this.#send(shutdown(error.message))
+      this.sink.close(closeReasons.frameTooLarge)
+    } else if (error instanceof SyntaxError) {
+      this.sink.close({ ...closeReasons.invalidFrame, reason: 'invalid frame: not JSON' })
+    } else throw error
+  }
+
+  #send(text: string): void {
+    if (!this.#isClosed) this.#outbox.send(text)
+  }
+
+  /** Pushes stop and answers are held back. As the socket drains, the session is brought to the server's state. */
+  #becameSlow(): void {
+    this.#context.counters.slowConsumers += 1
+    for (const { listener, tag } of this.#listens.values()) this.wire.suspend(listener.live, tag, this)
+  }
+
+  *#wholeValues(): Iterator<string> {
+    for (const listen of this.#stale) {
+      const { listener, tag } = listen
+      this.#stale.delete(listen)
+      listen.heldAnswer = null
+      const { value } = this.#database.snapshotOf(listener)
+      yield dataPush(listener.live.pathText, value, tag)
+    }
+  }
+}
+
+/** Whether the client holds the value already. */
+function isSame(value: Value, hash: string): boolean {
+  // Most clients hold nothing yet: no value is worth hashing then.
+  if (hash === '') return value === null
+  return nodeHash(value) === hash || nodeHash(value, 'javascript') === hash
+}
+
+function listenKey(path: Path, tag: number | null): string {
+  return `${tag ?? ''}/${path.join('/')}`
+}
+
+function unreachable(message: never): never {
+  throw new Error(`unhandled message ${JSON.stringify(message)}`)
+}

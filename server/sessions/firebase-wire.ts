@@ -1,0 +1,206 @@
+/**
+ * The Firebase wire: what a commit group did to a query, encoded once and sent to all its Firebase listeners.
+ * Listens to the whole value share their bytes; listens to a query carry a tag, so those with the same tag do,
+ * and clients that run the same app have the same tags.
+ *
+ * INVARIANT: a push is one write's, or that of writes apart from each other: no value anyone saw is skipped.
+ */
+import type { Step, Value } from '../../protocol/index.ts'
+import type { Wire } from '../listeners/listener.ts'
+import type { LiveQuery } from '../listeners/listener-tree.ts'
+import { PIECE_UNITS_MAX } from './firebase-framing.ts'
+import type { DeliveryCounters } from './native-wire.ts'
+import type { Publisher, Sink } from './sink.ts'
+
+/** A session, as far as the wire has to speak to it alone. */
+export interface Receiver {
+  readonly sink: Sink
+  /** A push too long for one frame: its pieces may not be dropped one by one, as frames of a topic are. */
+  push(live: LiveQuery, tag: number | null, message: string): void
+  /** Something changed while the listen was suspended. */
+  missed(live: LiveQuery, tag: number | null): void
+}
+
+/** Who listens to one query under one tag. */
+interface Receivers {
+  subscribed: Set<Receiver>
+  /** Too slow for pushes; they only hear that there was something. */
+  suspended: Set<Receiver>
+}
+
+export class FirebaseWire implements Wire {
+  readonly name = 'firebase'
+  readonly #publisher: Publisher
+  readonly #counters: DeliveryCounters
+  readonly #topicPrefix: string
+  /** By tag; null for listens to the whole value. */
+  readonly #receivers = new Map<LiveQuery, Map<number | null, Receivers>>()
+
+  constructor(database: string, publisher: Publisher, counters: DeliveryCounters) {
+    this.#topicPrefix = `firebase/${database}/`
+    this.#publisher = publisher
+    this.#counters = counters
+  }
+
+  subscribe(live: LiveQuery, tag: number | null, receiver: Receiver): void {
+    const { subscribed, suspended } = this.#of(live, tag)
+    suspended.delete(receiver)
+    if (subscribed.has(receiver)) return
+    subscribed.add(receiver)
+    receiver.sink.subscribe(this.#topic(live, tag))
+  }
+
+  suspend(live: LiveQuery, tag: number | null, receiver: Receiver): void {
+    const { subscribed, suspended } = this.#of(live, tag)
+    if (subscribed.delete(receiver)) receiver.sink.unsubscribe(this.#topic(live, tag))
+    suspended.add(receiver)
+  }
+
+  unsubscribe(live: LiveQuery, tag: number | null, receiver: Receiver): void {
+    const { subscribed, suspended } = this.#of(live, tag)
+    if (subscribed.delete(receiver)) receiver.sink.unsubscribe(this.#topic(live, tag))
+    suspended.delete(receiver)
+    if (subscribed.size + suspended.size > 0) return
+    const tags = this.#receivers.get(live)!
+    tags.delete(tag)
+    if (tags.size === 0) this.#receivers.delete(live)
+  }
+
+  deliver(live: LiveQuery, steps: readonly Step[]): void {
+    const tags = this.#receivers.get(live)
+    if (tags === undefined) return
+    for (const open of pushesOf(live, steps)) {
+      for (const [tag, { subscribed }] of tags) {
+        const message = tag === null ? `${open}}}}` : `${open},"t":${tag}}}}`
+        this.#send(live, tag, subscribed, message)
+      }
+    }
+    for (const [tag, { suspended }] of tags) for (const receiver of suspended) receiver.missed(live, tag)
+  }
+
+  #send(live: LiveQuery, tag: number | null, receivers: Set<Receiver>, message: string): void {
+    this.#counters.deliveries += receivers.size
+    this.#counters.deliveredBytes += receivers.size * message.length
+    if (message.length > PIECE_UNITS_MAX) {
+      for (const receiver of [...receivers]) receiver.push(live, tag, message)
+      return
+    }
+    this.#publisher.publish(this.#topic(live, tag), Buffer.from(message), 'text')
+  }
+
+  #of(live: LiveQuery, tag: number | null): Receivers {
+    let tags = this.#receivers.get(live)
+    if (tags === undefined) {
+      tags = new Map()
+      this.#receivers.set(live, tags)
+    }
+    let receivers = tags.get(tag)
+    if (receivers === undefined) {
+      receivers = { subscribed: new Set(), suspended: new Set() }
+      tags.set(tag, receivers)
+    }
+    return receivers
+  }
+
+  #topic(live: LiveQuery, tag: number | null): string {
+    return `${this.#topicPrefix}${live.id}/${tag ?? ''}`
+  }
+}
+
+/**
+ * The messages of a group, each without its end, so that a tag fits in. Writes apart from each other share one:
+ * a frame costs more than what is in it.
+ */
+function pushesOf(live: LiveQuery, steps: readonly Step[]): string[] {
+  if (steps.length === 1) return [pushOf(live, steps[0]!)]
+  const pushes: string[] = []
+  const merge = new Merge(live)
+  for (const step of steps) {
+    if (merge.isFull || merge.overlaps(step)) pushes.push(...merge.take())
+    merge.add(step)
+  }
+  pushes.push(...merge.take())
+  return pushes
+}
+
+function pushOf(live: LiveQuery, step: Step): string {
+  const at = step[0] as string
+  // A window changes in one merge at the query’s own path, whatever the number of children that came and went.
+  if (step.length === 2 && (at === '' || live.query === null)) {
+    return overwrite(at === '' ? live.pathText : joined(live.pathText, at), JSON.stringify(step[1] as Value))
+  }
+  const merge = new Merge(live)
+  merge.add(step)
+  return merge.take()[0]!
+}
+
+/** Steps apart from each other, as one push. */
+class Merge {
+  readonly #live: LiveQuery
+  #members: string[] = []
+  #units = 0
+  #paths = new Set<string>()
+  /** Paths above one in `#paths`. */
+  #above = new Set<string>()
+  /** The one step in it replaces the query's whole value. */
+  #isWhole = false
+
+  constructor(live: LiveQuery) {
+    this.#live = live
+  }
+
+  get isFull(): boolean {
+    // Half of what fits, so that the next step mostly still does.
+    return this.#units > PIECE_UNITS_MAX / 2
+  }
+
+  overlaps(step: Step): boolean {
+    if (this.#members.length === 0) return false
+    if (this.#isWhole) return true
+    for (let i = 0; i < step.length; i += 2) {
+      const path = step[i] as string
+      if (path === '' || this.#paths.has(path) || this.#above.has(path)) return true
+      for (const ancestor of ancestorsOf(path)) if (this.#paths.has(ancestor)) return true
+    }
+    return false
+  }
+
+  add(step: Step): void {
+    for (let i = 0; i < step.length; i += 2) {
+      const path = step[i] as string
+      if (path === '') this.#isWhole = true
+      const value = JSON.stringify(step[i + 1] as Value)
+      const member = this.#isWhole ? value : `${JSON.stringify(path)}:${value}`
+      this.#members.push(member)
+      this.#units += member.length
+      this.#paths.add(path)
+      for (const ancestor of ancestorsOf(path)) this.#above.add(ancestor)
+    }
+  }
+
+  take(): string[] {
+    if (this.#members.length === 0) return []
+    const { pathText } = this.#live
+    const push = this.#isWhole
+      ? overwrite(pathText, this.#members[0]!)
+      : `{"t":"d","d":{"a":"m","b":{"p":${JSON.stringify(pathText)},"d":{${this.#members.join(',')}}`
+    this.#members = []
+    this.#units = 0
+    this.#paths = new Set()
+    this.#above = new Set()
+    this.#isWhole = false
+    return [push]
+  }
+}
+
+function overwrite(path: string, json: string): string {
+  return `{"t":"d","d":{"a":"d","b":{"p":${JSON.stringify(path)},"d":${json}`
+}
+
+function joined(base: string, path: string): string {
+  return base === '' ? path : `${base}/${path}`
+}
+
+function* ancestorsOf(path: string): Iterable<string> {
+  for (let at = path.indexOf('/'); at !== -1; at = path.indexOf('/', at + 1)) yield path.slice(0, at)
+}

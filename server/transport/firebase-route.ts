@@ -1,0 +1,138 @@
+/**
+ * Firebase route: where unmodified Firebase SDKs connect. A namespace names a database; a client that comes back
+ * takes over the session it had.
+ */
+import { nanoid } from 'nanoid'
+import { closeReasons, RequestError } from '../../protocol/index.ts'
+import type { Verifier } from '../auth.ts'
+import type { Config } from '../config.ts'
+import { type Databases, DEFAULT_DATABASE, type OpenDatabase } from '../databases.ts'
+import type { Logger } from '../log.ts'
+import type { Metrics } from '../metrics.ts'
+import { complaint, shutdown } from '../sessions/firebase-messages.ts'
+import { FirebaseSession, type FirebaseSessionContext } from '../sessions/firebase-session.ts'
+import type { Sink } from '../sessions/sink.ts'
+import type { Connection, UpgradeRequest, WebSocketRoute } from './websocket.ts'
+
+export interface FirebaseRouteParts {
+  config: Config
+  databases: Databases
+  /** All open sessions, whatever their wire. */
+  sessions: {
+    readonly size: number
+    add(session: FirebaseSession): void
+    delete(session: FirebaseSession): void
+  }
+  verifier: Verifier
+  metrics: Metrics
+  logger: Logger
+  nowMs(): number
+  onBug(error: unknown): void
+}
+
+/** The SDK speaks every 45 s when it has nothing to say; a connection must outlive that. */
+const IDLE_SECONDS_MIN = 60
+
+export function firebaseRoute(parts: FirebaseRouteParts): WebSocketRoute {
+  const { config, databases, sessions } = parts
+  const service = new FirebaseService(parts)
+  return {
+    path: '/.ws',
+    frames: 'text',
+    frameBytesMax: config.limits.frameBytesMax,
+    backpressureBytesMax: config.limits.slowConsumerSoftBytes,
+    idleTimeoutSeconds: Math.max(IDLE_SECONDS_MIN, Math.round(config.limits.idleTimeoutMs / 1000)),
+    refuse: ({ query, origin }) => {
+      if (sessions.size >= config.limits.connectionsMax) return '503 Service Unavailable'
+      if (origin !== '' && !config.allowedOrigins.includes('*') && !config.allowedOrigins.includes(origin)) {
+        return '403 Forbidden'
+      }
+      const name = namespaceOf(query)
+      if (databases.find(name) !== undefined) return null
+      return databases.open(name).then(
+        () => null,
+        (error: unknown) => {
+          // Let in and told at once: the SDK takes a refused upgrade for a bad line and tries for ever.
+          if (error instanceof RequestError) return null
+          throw error
+        },
+      )
+    },
+    connect: (request, sink) => service.connect(request, sink),
+  }
+}
+
+/** The client leaves it out when the host itself names it, which only Firebase's own hosts do. */
+function namespaceOf(query: URLSearchParams): string {
+  return query.get('ns') || DEFAULT_DATABASE
+}
+
+class FirebaseService {
+  readonly #parts: FirebaseRouteParts
+  readonly #contexts = new Map<OpenDatabase, FirebaseSessionContext>()
+  /** By database and id. */
+  readonly #byId = new Map<string, FirebaseSession>()
+
+  constructor(parts: FirebaseRouteParts) {
+    this.#parts = parts
+  }
+
+  connect({ query, host, remoteAddress }: UpgradeRequest, sink: Sink): Connection {
+    const { databases, sessions, metrics, logger } = this.#parts
+    const name = namespaceOf(query)
+    const open = databases.find(name)
+    if (open === undefined) return new Turned(sink)
+    const context = this.#contextOf(open)
+    const afterwards = this.#byId.get(`${name}/${query.get('ls')}`)?.takeOver() ?? null
+    const session = new FirebaseSession(context, { id: nanoid(), sink, host, afterwards })
+    sessions.add(session)
+    this.#byId.set(`${name}/${session.id}`, session)
+    metrics.counters.connectionsOpened += 1
+    logger.debug(
+      { connection: session.id, database: name, remoteAddress, wire: 'firebase' },
+      'connection open',
+    )
+    return session
+  }
+
+  #contextOf(open: OpenDatabase): FirebaseSessionContext {
+    let context = this.#contexts.get(open)
+    if (context === undefined) {
+      const { config, verifier, metrics, nowMs, onBug } = this.#parts
+      const { database, firebaseWire: wire, onDisconnect } = open
+      const { limits, dev: isDev } = config
+      const { counters } = metrics
+      const ended = (session: FirebaseSession): void => this.#ended(database.name, session)
+      context = { database, wire, onDisconnect, verifier, nowMs, limits, counters, isDev, ended, onBug }
+      this.#contexts.set(open, context)
+    }
+    return context
+  }
+
+  #ended(name: string, session: FirebaseSession): void {
+    this.#parts.sessions.delete(session)
+    this.#byId.delete(`${name}/${session.id}`)
+    this.#parts.logger.debug({ connection: session.id }, 'connection closed')
+  }
+}
+
+/** A client whose namespace this server does not have: told why, so that it stays away. */
+class Turned implements Connection {
+  readonly #sink: Sink
+
+  constructor(sink: Sink) {
+    this.#sink = sink
+  }
+
+  open(): void {
+    const reason = 'this server has no database of that name (`ns`)'
+    this.#sink.send(Buffer.from(complaint(reason)))
+    this.#sink.send(Buffer.from(shutdown(reason)))
+    this.#sink.close(closeReasons.unknownDatabase)
+  }
+
+  receive(): void {}
+  drained(): void {}
+  dropped(): void {}
+  closed(): void {}
+}
