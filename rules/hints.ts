@@ -37,14 +37,19 @@ export function nameHint(name: string, scope: Scope): string | null {
 export function memberHint(member: Member, type: Type): string | null {
   const { name } = member
   const known = type === 'Query' ? queryFields : type === 'Snapshot' ? snapshotMethods : stringMethods
-  const near = nearest(name, known.keys())
-  if (near !== null && near !== name) return `did you mean \`${near}\`?`
+  const near = snapshotMethods.has(name) || stringMethods.has(name) ? null : nearest(name, known.keys())
+  if (near !== null) return `did you mean \`${near}\`?`
   const other = otherNames.get(name)
   if (other !== undefined) return other
   if (type === 'Snapshot') {
     if (name === 'length') return 'the length of a string is `.val().length`'
     if (stringMethods.has(name)) return `a snapshot is not a string: \`.val().${name}(...)\``
     return `a child is \`.child('${name}')\``
+  }
+  if (type === 'String' && snapshotMethods.has(name)) {
+    return name === 'val'
+      ? 'this is text already: leave out `.val()`'
+      : 'this is text already, not a snapshot'
   }
   if (type === 'Value' && member.object.kind === 'call') {
     return snapshotMethods.has(name)

@@ -6,6 +6,7 @@ export { type CheckReport, checkFile, formatReport, reportJson } from './diagnos
 export { firebaseMessage, formatError, type RulesError } from './errors.ts'
 export type { Tracer } from './evaluation.ts'
 export { type Explanation, explain, formatExplanation, Recorder } from './explain.ts'
+export { type IndexPattern, matchesPattern } from './index-patterns.ts'
 export { defaultLimits, type RulesLimits } from './limits.ts'
 export type { Warning, WarningId } from './lint.ts'
 export { allowAll, denyAll, type LoadOptions, type LoadResult, loadRuleset } from './load.ts'

@@ -15,6 +15,13 @@ test.each<[string, unknown, string[]]>([
   ['a public read', { a: { '.read': true } }, ['public-read']],
   ['false is not public', { '.read': false, '.write': false }, []],
   ['a rule under a grant', { '.read': true, a: { '.read': 'auth != null' } }, ['public-read', 'dead-rule']],
+  ['a rule that an upper one swallows', { '.read': 'auth != null', $id: { '.read': own } }, ['dead-rule']],
+  [
+    'the same words about another place',
+    { '.read': 'data.exists()', $id: { '.read': 'auth != null && data.exists()' } },
+    [],
+  ],
+  ['a rule under a false', { '.read': false, a: { '.read': 'auth != null' } }, []],
   ['a rule under a condition', { '.read': 'auth != null', a: { '.read': 'now > 1' } }, []],
   ['inequality with a uid', { '.read': "auth.uid != 'bad'" }, ['signed-out-passes']],
   ['behind a guard', { '.read': "auth != null && auth.uid != 'bad'" }, []],
@@ -45,6 +52,11 @@ test.each<[string, unknown, string[]]>([
   [
     'deletion refused in the write',
     { $id: { '.write': `${own} && newData.exists()`, '.validate': '!data.exists()' } },
+    [],
+  ],
+  [
+    'deletion let through on purpose',
+    { a: { '.write': 'auth != null', '.validate': '!newData.exists() || newData.isString()' } },
     [],
   ],
   [

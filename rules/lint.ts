@@ -2,9 +2,10 @@
  * Lint: warnings about rules that load and do what they say, which is probably not what was meant. Every
  * warning has a stable id, one reason and one way to fix it; docs/rules.md lists them.
  */
-import { type Expression, type Member, partsOf } from './ast.ts'
+import { type Expression, partsOf } from './ast.ts'
 import type { Place, Snippet } from './errors.ts'
 import type { Analysis } from './load.ts'
+import { printExpression } from './printer.ts'
 import type { Rule } from './rule.ts'
 import type { RuleNode } from './rules-file.ts'
 import type { Span } from './source.ts'
@@ -29,14 +30,14 @@ export interface Warning extends Snippet, Place {
 export function lintRules(analysis: Analysis): Warning[] {
   if (analysis.file === null || analysis.errors.length > 0) return []
   const linter = new Linter(analysis)
-  linter.node(analysis.file.root, '/', { read: null, write: null })
+  linter.node(analysis.file.root, '/', { read: [], write: [] })
   return linter.warnings.sort((a, b) => a.line - b.line || a.column - b.column)
 }
 
-/** The rule above that always grants, for each kind that cascades. */
-interface Granted {
-  read: Rule | null
-  write: Rule | null
+/** The rules above, for each kind that cascades: any of them may have granted already. */
+interface Above {
+  read: readonly Rule[]
+  write: readonly Rule[]
 }
 
 class Linter {
@@ -49,7 +50,7 @@ class Linter {
     this.ruleAt = new Map(analysis.rules.map((rule) => [rule.source, rule]))
   }
 
-  node(node: RuleNode, pattern: string, above: Granted): void {
+  node(node: RuleNode, pattern: string, above: Above): void {
     const read = this.ruleAt.get(node.read) ?? null
     const write = this.ruleAt.get(node.write) ?? null
     const validate = this.ruleAt.get(node.validate) ?? null
@@ -60,23 +61,25 @@ class Linter {
     if (validate !== null) this.deletion(node, pattern, validate)
     this.unlisted(node, validate)
     const below = {
-      read: above.read ?? (read?.constant === true ? read : null),
-      write: above.write ?? (write?.constant === true ? write : null),
+      read: read === null ? above.read : [...above.read, read],
+      write: write === null ? above.write : [...above.write, write],
     }
     const prefix = pattern === '/' ? '' : pattern
     for (const child of node.children.values()) this.node(child, `${prefix}/${child.key}`, below)
     if (node.capture !== null) this.node(node.capture, `${prefix}/${node.capture.key}`, below)
   }
 
-  private cascade(rule: Rule | null, above: Rule | null): void {
+  private cascade(rule: Rule | null, rulesAbove: readonly Rule[]): void {
     if (rule === null) return
     const { kind } = rule.place
-    if (above !== null) {
+    const above = rulesAbove.find((candidate) => makesDead(candidate, rule))
+    if (above !== undefined) {
+      const { pattern, line, column } = above.place
       this.warn(
         'dead-rule',
         rule.source,
-        `this \`.${kind}\` is never asked: ${above.place.pattern} already grants everything below it`,
-        `take \`.${kind}\` away from ${above.place.pattern} (${above.place.line}:${above.place.column}), or this rule`,
+        `this \`.${kind}\` decides nothing: ${pattern} already grants whoever passes it, and everything below ${pattern}`,
+        `narrow or remove the \`.${kind}\` of ${pattern} (${line}:${column}), or remove this one`,
       )
     } else if (rule.constant === true) {
       this.warn(
@@ -144,12 +147,10 @@ class Linter {
     if (validate.expression === null) return
     const writer = this.writerOf(node)
     if (writer === null || mentionsNewData(writer)) return
-    for (const part of walk(validate.expression)) {
-      const name = part.kind === 'call' && part.callee.kind === 'member' ? part.callee.name : ''
-      const refusesDeletion =
-        part.kind === 'call' && name === 'exists' && isNewData((part.callee as Member).object)
-      const refusesChange = part.kind === 'unary' && part.operator === '!' && isDataExists(part.operand)
-      if (!refusesDeletion && !refusesChange) continue
+    // Only what must hold: `!newData.exists() || ...` lets deletions through on purpose.
+    for (const part of operandsOf(validate.expression)) {
+      const refusesChange = part.kind === 'unary' && part.operator === '!' && isExists(part.operand, 'data')
+      if (!isExists(part, 'newData') && !refusesChange) continue
       this.warnIn(
         validate,
         part,
@@ -195,6 +196,35 @@ class Linter {
     )
     if (!isKnown) this.warnings.push({ id, message, fix, ...snippet })
   }
+}
+
+/**
+ * Whether everyone a rule lets through was let through above it already: the upper one is always true, or each
+ * of its conditions is among those of the lower one. `data` means another place at each level, so conditions
+ * that look at it are never the same.
+ */
+function makesDead(above: Rule, rule: Rule): boolean {
+  if (above.constant === true) return true
+  if (above.expression === null || rule.expression === null || above.constant === false) return false
+  if ([...walk(above.expression)].some(isOwnPlace)) return false
+  const conditions = new Set(conjuncts(rule.expression))
+  return conjuncts(above.expression).every((condition) => conditions.has(condition))
+}
+
+/** Conditions that must all hold, as text. `===` and `==` are the same operator, written by different people. */
+function conjuncts(expression: Expression): string[] {
+  return operandsOf(expression).map((operand) =>
+    printExpression(operand).replaceAll('===', '==').replaceAll('!==', '!='),
+  )
+}
+
+function operandsOf(expression: Expression): Expression[] {
+  if (expression.kind !== 'logical' || expression.operator !== '&&') return [expression]
+  return expression.operands.flatMap(operandsOf)
+}
+
+function isOwnPlace(expression: Expression): boolean {
+  return expression.kind === 'name' && (expression.name === 'data' || expression.name === 'newData')
 }
 
 function* walk(expression: Expression): Generator<Expression> {
@@ -263,16 +293,15 @@ function riskIn(expression: Expression): Expression | null {
   return null
 }
 
-function isNewData(expression: Expression): boolean {
-  return expression.kind === 'name' && expression.name === 'newData'
-}
-
-function isDataExists(expression: Expression): boolean {
+function isExists(expression: Expression, of: 'data' | 'newData'): boolean {
   if (expression.kind !== 'call' || expression.callee.kind !== 'member') return false
   const { object, name } = expression.callee
-  return name === 'exists' && object.kind === 'name' && object.name === 'data'
+  return name === 'exists' && object.kind === 'name' && object.name === of
 }
 
 function mentionsNewData({ expression }: Rule): boolean {
-  return expression !== null && [...walk(expression)].some(isNewData)
+  return (
+    expression !== null &&
+    [...walk(expression)].some((part) => part.kind === 'name' && part.name === 'newData')
+  )
 }

@@ -251,7 +251,7 @@ function hintForKey(key: string): string {
     return `one rules key is one path segment: write ${key
       .split('/')
       .filter((part) => part !== '')
-      .map((part) => `"${clip(part)}": {`)
+      .map((part) => `"${clip(part.replace(/^\{(.*)\}$/, '$$$1'))}": {`)
       .join(' ')} ... }`
   }
   if (key.startsWith('.')) return hintForValue(key)

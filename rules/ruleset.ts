@@ -12,6 +12,7 @@ import { type DataView, OBJECT } from './data-view.ts'
 import { type Decision, denied } from './decision.ts'
 import type { Dependencies } from './dependencies.ts'
 import { Evaluation, type Tracer } from './evaluation.ts'
+import { type IndexPattern, indexPatterns } from './index-patterns.ts'
 import { defaultLimits, type RulesLimits } from './limits.ts'
 import { noQuery, type RuleQuery } from './query.ts'
 import type { Rule, Uses } from './rule.ts'
@@ -44,6 +45,8 @@ export interface Ruleset {
   checkWrite(request: WriteRequest): Decision
   /** `.indexOn` in force for the children of `path`: child keys, child paths or `.value`. */
   indexesAt(path: Path): readonly string[]
+  /** Every `.indexOn` with the paths it holds for. */
+  readonly indexPatterns: readonly IndexPattern[]
   /** What the `.read` rules along `path` can depend on, known without evaluating them. */
   readUses(path: Path): Readonly<Uses>
   /** Every rule, parents before children. */
@@ -112,6 +115,10 @@ export class CompiledRuleset implements Ruleset {
     } finally {
       this.takeBack(evaluation)
     }
+  }
+
+  get indexPatterns(): readonly IndexPattern[] {
+    return indexPatterns(this.root)
   }
 
   indexesAt(path: Path): readonly string[] {
