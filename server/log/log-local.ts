@@ -139,10 +139,7 @@ export class LocalLog implements CommitLog {
     try {
       if (store.hasStaged) await store.flush()
     } catch (error) {
-      failure =
-        error instanceof StoreUnavailableError
-          ? new RequestError('unavailable', `the write could not be stored: ${error.message}`, 1000)
-          : asRequestError(error, onBug)
+      failure = asRequestError(error, onBug)
       discarded()
     }
     const publishStartMs = performance.now()
@@ -193,6 +190,9 @@ function settle(
 
 function asRequestError(error: unknown, onBug: (error: unknown) => void): RequestError {
   if (error instanceof RequestError) return error
+  if (error instanceof StoreUnavailableError) {
+    return new RequestError('unavailable', `the write could not be stored: ${error.message}`, 1000)
+  }
   onBug(error)
   return new RequestError('internal', 'the write failed for a reason of the server’s own; it was not applied')
 }
