@@ -73,6 +73,7 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
       }))
   const databases = new Databases({ config, rules, metrics, logger, publisher, nowMs, openStore, onBug })
   const sessions = new Set<Session>()
+  const makePushId = pushIdMaker(parts.random)
   let isReady = false
   try {
     const verifier = createVerifier(config, { nowMs })
@@ -89,7 +90,7 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
         metrics: async () => ({ contentType: metrics.contentType, text: await metrics.text() }),
         routes: [
           settingsRoute({ databases, rules, verifier, isDev: config.dev }),
-          restRoute({ databases, verifier, nowMs, random: parts.random, limits: config.limits, onBug }),
+          restRoute({ databases, verifier, nowMs, pushId: () => makePushId(nowMs()), limits: config.limits }),
         ],
         allowedOrigins: config.allowedOrigins,
       }),

@@ -1,7 +1,372 @@
 /**
- * REST.
+ * REST: `/<path>.json`, as Firebase serves it: verbs, parameters, conditional writes and texts; and PATCH with
+ * RFC 6902 and RFC 7396 documents beside Firebase's own form.
  */
-import type { HttpRoute } from './http.ts'
-export function restRoute(_parts: unknown): HttpRoute {
-  return () => null
+import { type Path, type Query, RequestError, type Value } from '../../protocol/index.ts'
+import type { Verifier } from '../auth.ts'
+import type { Database, ReadResult } from '../database.ts'
+import { type Databases, DEFAULT_DATABASE } from '../databases.ts'
+import type { Identity } from '../identity.ts'
+import type { Write } from '../log/log.ts'
+import { nodeHash } from '../node-hash.ts'
+import type { Entry } from '../store/store.ts'
+import { isPriorityPath, setEntries, updateEntries } from '../write-entries.ts'
+import { type EventStreamLimits, EventStreams } from './event-stream.ts'
+import { BodyError, type HttpReply, type HttpRequest, type HttpRoute, type StreamReply } from './http.ts'
+import { identify } from './http-auth.ts'
+import { badRequest, errorReply, READ_TOO_LARGE, WRITE_TOO_LARGE } from './http-error.ts'
+import { mergePatchEntries, patchedEntries } from './patch-documents.ts'
+import { jsonBody } from './rest-json.ts'
+import { keyRangeOf, queryOf } from './rest-query.ts'
+import {
+  callbackOf,
+  dispositionOf,
+  invalidKey,
+  isExportOf,
+  isRestPath,
+  methodOf,
+  parseJsonBody,
+  parseObjectBody,
+  parseUpdate,
+  printOf,
+  targetOf,
+  timeoutOf,
+  writeSizeOf,
+} from './rest-request.ts'
+
+export interface RestParts {
+  databases: Databases
+  verifier: Verifier
+  nowMs(): number
+  /** A new push key. */
+  pushId(): string
+  limits: EventStreamLimits & { bodyBytesMax: number }
+}
+
+/** One request, once it is known who asks for what. */
+interface Context {
+  request: HttpRequest
+  database: Database
+  identity: Identity
+  /** When the identity's rights end. */
+  expiresAtMs: number | null
+  /** Its last key may be `.priority`. */
+  path: Path
+}
+
+/** Attempts of an RFC 6902 patch against a value that others change meanwhile. */
+const PATCH_ATTEMPTS = 25
+
+export function restRoute(parts: RestParts): HttpRoute {
+  const rest = new Rest(parts)
+  return (request) => (isRestPath(request.path) ? rest.serve(request) : null)
+}
+
+class Rest {
+  readonly #parts: RestParts
+  readonly #streams: EventStreams
+
+  constructor(parts: RestParts) {
+    this.#parts = parts
+    this.#streams = new EventStreams(parts)
+  }
+
+  async serve(request: HttpRequest): Promise<HttpReply | StreamReply> {
+    try {
+      const method = methodOf(request)
+      const path = targetOf(request.path)
+      const { identity, expiresAtMs } = await identify(request, this.#parts.verifier)
+      const { database, onDisconnect } = await this.#parts.databases.open(
+        request.query.get('ns') || DEFAULT_DATABASE,
+      )
+      // Whoever asks after a client has gone sees what that client left behind.
+      if (onDisconnect.settling !== null) await onDisconnect.settling
+      const context: Context = { request, database, identity, expiresAtMs, path }
+      switch (method) {
+        case 'GET':
+          return await this.#get(context)
+        case 'PUT':
+          return await this.#put(context)
+        case 'PATCH':
+          return await this.#patch(context)
+        case 'POST':
+          return await this.#post(context)
+        case 'DELETE':
+          return await this.#delete(context)
+      }
+    } catch (error) {
+      return errorReply(error)
+    }
+  }
+
+  async #get(context: Context): Promise<HttpReply | StreamReply> {
+    const { request, database, path } = context
+    const { query } = request
+    refuseHeader(request, 'if-match', 'GET')
+    const startMs = performance.now()
+    const timeoutMs = timeoutOf(query)
+    const isPretty = printOf(query) === 'pretty'
+    const callback = callbackOf(query)
+    if (request.header('accept').includes('text/event-stream')) {
+      if (isPriorityPath(path)) throw badRequest('a priority cannot be streamed')
+      await readable(database)
+      return this.#streams.open({ ...context, query: queryOf(query), isExport: isExportOf(query) })
+    }
+    const { revision, value, isExport } = await this.#read(context)
+    if (timeoutMs !== null && performance.now() - startMs > timeoutMs) {
+      throw badRequest('the request took longer than its timeout')
+    }
+    const headers: [string, string][] = [['Hearth-Revision', `${database.epoch}:${revision}`]]
+    const known = request.header('if-none-match')
+    if (wantsETag(request) || known !== '') {
+      const etag = etagOf(value)
+      headers.push(['ETag', etag])
+      if (known !== '' && unquoted(known) === etag) {
+        return { status: '304 Not Modified', headers, body: null }
+      }
+    }
+    const disposition = dispositionOf(query)
+    if (disposition !== null) headers.push(['Content-Disposition', disposition])
+    if (printOf(query) === 'silent') return { status: '204 No Content', headers, body: null }
+    if (callback !== null) {
+      const body = jsonBody(value, { isExport, isPretty }, `${callback}(`, ');')
+      return ok(body, headers, 'application/javascript; charset=utf-8')
+    }
+    return ok(jsonBody(value, { isExport, isPretty }), headers)
+  }
+
+  /** @throws {RequestError} {HttpError} */
+  async #read({ request, database, identity, path }: Context): Promise<ReadResult & { isExport: boolean }> {
+    const { query } = request
+    if (query.get('shallow') === 'true') {
+      const { from, except, limit } = keyRangeOf(query)
+      await readable(database)
+      const { revision, leaf, keys } = database.shallow(identity, path, {
+        ...(from === undefined ? {} : { from }),
+        ...(limit === undefined ? {} : { limit: except === undefined ? limit : limit + 1 }),
+      })
+      const listed = keys.filter((key) => key !== except).slice(0, limit)
+      const value = keys.length === 0 ? leaf : Object.fromEntries(listed.map((key) => [key, true]))
+      return { revision, value, isExport: true }
+    }
+    const wanted = queryOf(query)
+    const isExport = isExportOf(query)
+    await readable(database)
+    if (isPriorityPath(path)) {
+      const value = database.priority(identity, path.slice(0, -1))
+      return { revision: database.revision, value, isExport }
+    }
+    return { ...readAt(database, identity, path, wanted), isExport }
+  }
+
+  async #put(context: Context): Promise<HttpReply> {
+    const { request, path } = context
+    const body = await this.#body(request)
+    const raw = parseJsonBody(body)
+    const entries = checked(body, false, () => setEntries(path, raw))
+    return this.#set(context, entries, body)
+  }
+
+  async #delete(context: Context): Promise<HttpReply> {
+    return this.#set(context, [{ path: context.path, value: null }], 'null')
+  }
+
+  /** PUT and DELETE, which may depend on what is there. */
+  async #set(context: Context, entries: readonly Entry[], sent: Buffer | string): Promise<HttpReply> {
+    const { request, path } = context
+    const expected = unquoted(request.header('if-match'))
+    if (expected === '') return written(request, await submit(context, entries), sent)
+    if (isPriorityPath(path)) throw badRequest('if-match is not supported for a priority')
+    // Without the right to read, an answer would tell whether a guess is right.
+    await assertReadable(context)
+    try {
+      const expectedHash = expected === NULL_ETAG ? '' : expected
+      return written(request, await submit(context, entries, { expectedHash }), sent)
+    } catch (error) {
+      if (!isStale(error)) throw error
+      await readable(context.database)
+      const { value } = readAt(context.database, context.identity, path, null)
+      return {
+        ...ok(jsonBody(value, { isExport: false, isPretty: false }), [['ETag', etagOf(value)]]),
+        status: '412 Precondition Failed',
+      }
+    }
+  }
+
+  async #post(context: Context): Promise<HttpReply> {
+    const { request, path } = context
+    refuseHeader(request, 'if-match', 'POST')
+    if (isPriorityPath(path)) throw badRequest('a priority has no children to post')
+    const body = await this.#body(request)
+    const raw = parseJsonBody(body)
+    const name = this.#parts.pushId()
+    const entries = checked(body, false, () => setEntries([...path, name], raw))
+    const { value } = await submit(context, entries)
+    return written(request, { value, isResolved: false }, JSON.stringify({ name }))
+  }
+
+  async #patch(context: Context): Promise<HttpReply> {
+    const { request, path } = context
+    refuseHeader(request, 'if-match', 'PATCH')
+    refuseHeader(request, 'x-firebase-etag', 'PATCH')
+    if (isPriorityPath(path)) throw badRequest('a priority has no children to patch')
+    const body = await this.#body(request)
+    const type = request.header('content-type').split(';')[0]!.trim().toLowerCase()
+    if (type === 'application/json-patch+json') return this.#patchDocument(context, parseJsonBody(body))
+    if (type === 'application/merge-patch+json') {
+      const patch = parseJsonBody(body)
+      const entries = checked(body, false, () => mergePatchEntries(path, patch))
+      await submit(context, entries)
+      return written(request, AS_SENT, body)
+    }
+    const update = parseUpdate(parseObjectBody(body), body)
+    const entries = checked(body, true, () => updateEntries(path, update))
+    await submit(context, entries)
+    return written(request, AS_SENT, body)
+  }
+
+  /** RFC 6902: applied to what is there, and written only if that is still what was there. */
+  async #patchDocument(context: Context, patch: unknown): Promise<HttpReply> {
+    const { database, identity, path, request } = context
+    for (let attempt = 1; ; attempt++) {
+      await readable(database)
+      const { revision, value } = readAt(database, identity, path, null)
+      const { entries, document } = patchedEntries(path, value, patch)
+      try {
+        await submit(context, entries, { expectedRevision: revision, expectedAt: path })
+        return written(request, AS_SENT, JSON.stringify(document))
+      } catch (error) {
+        if (!isStale(error) || attempt === PATCH_ATTEMPTS) throw error
+      }
+    }
+  }
+
+  async #body(request: HttpRequest): Promise<Buffer> {
+    const wanted = writeSizeOf(request.query)
+    try {
+      return await request.body(Math.min(wanted, this.#parts.limits.bodyBytesMax))
+    } catch (error) {
+      const isLimit = error instanceof BodyError && error.reason === 'tooLarge'
+      throw isLimit && wanted < this.#parts.limits.bodyBytesMax ? badRequest(WRITE_TOO_LARGE) : error
+    }
+  }
+}
+
+/** While a group is being published nothing is read: the next turn will do. */
+async function readable(database: Database): Promise<void> {
+  while (!database.isReadable) await new Promise((resolve) => setImmediate(resolve))
+}
+
+async function assertReadable({ database, identity, path }: Context): Promise<void> {
+  await readable(database)
+  database.priority(identity, path)
+}
+
+function readAt(database: Database, identity: Identity, path: Path, query: Query | null): ReadResult {
+  try {
+    return database.get(identity, path, query)
+  } catch (error) {
+    const isTooLarge = error instanceof RequestError && error.kind === 'tooLarge'
+    throw isTooLarge ? badRequest(READ_TOO_LARGE) : error
+  }
+}
+
+/** What became of a write. */
+interface Stored {
+  /** Of its first location. */
+  value: Value
+  /** Whether server values took the place of what was sent. */
+  isResolved: boolean
+}
+
+/** The answer to a PATCH: what was sent, whatever became of its server values. */
+const AS_SENT: Stored = { value: null, isResolved: false }
+
+/** @throws {RequestError} */
+function submit(
+  { database, identity }: Context,
+  entries: readonly Entry[],
+  conditions: Partial<Pick<Write, 'expectedRevision' | 'expectedHash' | 'expectedAt'>> = {},
+): Promise<Stored> {
+  return new Promise((resolve, reject) => {
+    database.submit({
+      entries,
+      identity,
+      expectedRevision: null,
+      isCheckOnly: false,
+      records: null,
+      ...conditions,
+      origin: {
+        written: (write) =>
+          resolve({ value: write.entries[0]?.value ?? null, isResolved: write.entries !== entries }),
+        refused: (_write, error) => reject(error),
+        groupSettled() {},
+      },
+      id: 0,
+    })
+  })
+}
+
+/** @param sent What was sent, which is the answer unless it held server values. */
+function written(request: HttpRequest, stored: Stored, sent: Buffer | string): HttpReply {
+  const headers: [string, string][] = []
+  if (wantsETag(request)) headers.push(['ETag', etagOf(stored.value)])
+  const print = printOf(request.query)
+  if (print === 'silent') return { status: '204 No Content', headers, body: null }
+  if (stored.isResolved) {
+    return ok(jsonBody(stored.value, { isExport: false, isPretty: print === 'pretty' }), headers)
+  }
+  if (print === 'pretty') return ok(JSON.stringify(JSON.parse(String(sent)), null, 2), headers)
+  return ok(sent, headers)
+}
+
+/** Turns a refusal of a value's keys into Firebase's, which names the place. @throws {HttpError} {RequestError} */
+function checked<T>(body: Buffer, isUpdate: boolean, make: () => T): T {
+  try {
+    return make()
+  } catch (error) {
+    if (!(error instanceof RequestError)) throw error
+    throw invalidKey(body, isUpdate) ?? badRequest(`Invalid data; ${error.message}`)
+  }
+}
+
+function ok(
+  body: NonNullable<HttpReply['body']>,
+  headers: readonly (readonly [string, string])[],
+  type = 'application/json; charset=utf-8',
+): HttpReply {
+  return {
+    status: '200 OK',
+    headers: [
+      ['Content-Type', type],
+      ['Cache-Control', 'no-cache'],
+      // A browser must not take a string somebody stored for a page.
+      ['X-Content-Type-Options', 'nosniff'],
+      ...headers,
+    ],
+    body,
+  }
+}
+
+const NULL_ETAG = 'null_etag'
+
+function etagOf(value: Value): string {
+  return nodeHash(value) || NULL_ETAG
+}
+
+/** Firebase's ETags have no quotes; libraries add them. */
+function unquoted(etag: string): string {
+  return /^(?:W\/)?"(.*)"$/.exec(etag)?.[1] ?? etag
+}
+
+function wantsETag(request: HttpRequest): boolean {
+  return request.header('x-firebase-etag').toLowerCase() === 'true'
+}
+
+function refuseHeader(request: HttpRequest, name: string, method: string): void {
+  if (request.header(name) !== '') throw badRequest(`${name} is not supported on ${method}`)
+}
+
+function isStale(error: unknown): boolean {
+  return error instanceof RequestError && error.kind === 'stale'
 }

@@ -1,0 +1,315 @@
+/**
+ * Event streams: server-sent events in Firebase's form over live listeners.
+ *
+ *   put     {path, data}       replaces the value at a path relative to the request; the first event is one
+ *   patch   {path, data}       replaces each key of `data` below that path; keys may be paths
+ *   keep-alive, cancel, auth_revoked
+ *
+ * Beyond Firebase each event has an id, `epoch:revision`. A client that returns with the latest it had is spared
+ * the whole value if nothing at its path has changed since.
+ *
+ * A stream whose client is too slow is sent no more changes; once its socket has room it gets one `put` of the
+ * whole value. So it holds one piece of text, however much it missed.
+ */
+import type { Path, Query, RequestError, Step, Value } from '../../protocol/index.ts'
+import type { Database } from '../database.ts'
+import type { Identity } from '../identity.ts'
+import type { Listener, Subscriber, Wire } from '../listeners/listener.ts'
+import type { LiveQuery } from '../listeners/listener-tree.ts'
+import { isPriorityPath } from '../write-entries.ts'
+import type { HttpRequest, OutStream, StreamReply } from './http.ts'
+import { HttpError } from './http-error.ts'
+import { type JsonForm, jsonPieces, restValue } from './rest-json.ts'
+
+export interface EventStreamLimits {
+  connectionsMax: number
+  /** A slow client that has not caught up after this long is cut off. */
+  slowConsumerDeadlineMs: number
+}
+
+export interface EventStreamParts {
+  nowMs(): number
+  limits: EventStreamLimits
+}
+
+export interface StreamRequest {
+  request: HttpRequest
+  database: Database
+  identity: Identity
+  expiresAtMs: number | null
+  path: Path
+  query: Query | null
+  isExport: boolean
+}
+
+const KEEP_ALIVE_MS = 30_000
+
+/** All event streams of a server: a wire for each database that has had one. */
+export class EventStreams {
+  readonly #parts: EventStreamParts
+  readonly #wires = new Map<Database, EventStreamWire>()
+  #count = 0
+
+  constructor(parts: EventStreamParts) {
+    this.#parts = parts
+  }
+
+  /**
+   * To be called while the database is readable.
+   * @throws {RequestError} as `Database.listen`; @throws {HttpError} 503
+   */
+  open(request: StreamRequest): StreamReply {
+    if (this.#count >= this.#parts.limits.connectionsMax) {
+      throw new HttpError('503 Service Unavailable', 'too many connections', [['Retry-After', '5']])
+    }
+    const stream = new EventStream(request, this.#wireOf(request.database), this.#parts, () => {
+      this.#count -= 1
+    })
+    this.#count += 1
+    return {
+      status: '200 OK',
+      headers: [
+        ['Content-Type', 'text/event-stream; charset=utf-8'],
+        ['Cache-Control', 'no-cache'],
+        // nginx would hold events back until its buffer is full.
+        ['X-Accel-Buffering', 'no'],
+      ],
+      stream: (out) => stream.begin(out),
+    }
+  }
+
+  #wireOf(database: Database): EventStreamWire {
+    let wire = this.#wires.get(database)
+    if (wire === undefined) {
+      wire = new EventStreamWire(database.epoch)
+      this.#wires.set(database, wire)
+      database.addWire(wire)
+    }
+    return wire
+  }
+}
+
+/** One text of each change for all streams on a query. */
+class EventStreamWire implements Wire {
+  readonly name = 'event-stream'
+  readonly epoch: string
+  readonly #streams = new Map<LiveQuery, Set<EventStream>>()
+  #keepAlive: NodeJS.Timeout | null = null
+
+  constructor(epoch: string) {
+    this.epoch = epoch
+  }
+
+  add(live: LiveQuery, stream: EventStream): void {
+    const streams = this.#streams.get(live)
+    if (streams === undefined) this.#streams.set(live, new Set([stream]))
+    else streams.add(stream)
+    this.#keepAlive ??= setInterval(() => this.#sendKeepAlives(), KEEP_ALIVE_MS).unref()
+  }
+
+  remove(live: LiveQuery, stream: EventStream): void {
+    const streams = this.#streams.get(live)
+    if (!streams?.delete(stream) || streams.size > 0) return
+    this.#streams.delete(live)
+    if (this.#streams.size > 0 || this.#keepAlive === null) return
+    clearInterval(this.#keepAlive)
+    this.#keepAlive = null
+  }
+
+  deliver(live: LiveQuery, steps: readonly Step[], revision: number): void {
+    const streams = this.#streams.get(live)
+    if (streams === undefined) return
+    const id = `${this.epoch}:${revision}`
+    let plain: string | null = null
+    let exported: string | null = null
+    for (const stream of [...streams]) {
+      if (stream.isExport) exported ??= eventsOf(steps, id, true)
+      else plain ??= eventsOf(steps, id, false)
+      stream.changed((stream.isExport ? exported : plain)!)
+    }
+  }
+
+  #sendKeepAlives(): void {
+    for (const streams of this.#streams.values()) for (const stream of streams) stream.keepAlive()
+  }
+}
+
+class EventStream implements Subscriber {
+  readonly identity: Identity
+  readonly wire: EventStreamWire
+  readonly isExport: boolean
+  readonly #database: Database
+  readonly #listener: Listener
+  readonly #parts: EventStreamParts
+  readonly #ended: () => void
+  #out: OutStream | null = null
+  /** The value to begin with; null when the client has it. */
+  #first: { value: Value; revision: number } | null
+  /** A whole value on its way. */
+  #pieces: Iterator<string> | null = null
+  #isFull = false
+  /** Changes were left out: a whole value is owed. */
+  #isBehind = false
+  #isOver = false
+  #deadline: NodeJS.Timeout | null = null
+  #expiry: NodeJS.Timeout | null = null
+
+  constructor(request: StreamRequest, wire: EventStreamWire, parts: EventStreamParts, ended: () => void) {
+    this.identity = request.identity
+    this.wire = wire
+    this.isExport = request.isExport
+    this.#database = request.database
+    this.#parts = parts
+    this.#ended = ended
+    const { listener, value, revision } = request.database.listen(this, request.path, request.query)
+    this.#listener = listener
+    this.#first = this.#holds(request) ? null : { value, revision }
+    wire.add(listener.live, this)
+    if (request.expiresAtMs !== null) this.#expireAt(request.expiresAtMs)
+  }
+
+  /** The head of the answer is out. */
+  begin(out: OutStream): void {
+    this.#out = out
+    out.onGone(() => this.#end())
+    if (this.#isOver) {
+      out.end()
+      return
+    }
+    out.onWritable(() => this.#writable())
+    const first = this.#first
+    this.#first = null
+    if (this.#isBehind) this.#catchUp()
+    else if (first !== null) this.#put(first.value, first.revision)
+  }
+
+  changed(events: string): void {
+    if (this.#out === null || this.#isFull || this.#pieces !== null) {
+      this.#isBehind = true
+      return
+    }
+    this.#write(events)
+  }
+
+  keepAlive(): void {
+    if (this.#out !== null && !this.#isFull && this.#pieces === null) {
+      this.#write('event: keep-alive\ndata: null\n\n')
+    }
+  }
+
+  canceled(_live: LiveQuery, _error: RequestError): void {
+    this.#finish('event: cancel\ndata: "Permission denied."\n\n')
+  }
+
+  /** Whether the client already has what the listener starts with. */
+  #holds({ request, path }: StreamRequest): boolean {
+    const match = /^([\w-]+):(\d{1,15})$/.exec(request.header('last-event-id'))
+    if (match === null || match[1] !== this.wire.epoch) return false
+    return this.#database.isUnchangedSince(path, Number(match[2]))
+  }
+
+  #put(value: Value, revision: number): void {
+    const before = `event: put\nid: ${this.wire.epoch}:${revision}\ndata: {"path":"/","data":`
+    const form: JsonForm = { isExport: this.isExport, isPretty: false }
+    this.#pieces = jsonPieces(value, form, before, '}\n\n')
+    this.#pump()
+  }
+
+  #pump(): void {
+    while (this.#pieces !== null && !this.#isFull && !this.#isOver) {
+      const piece = this.#pieces.next()
+      if (piece.done === true) this.#pieces = null
+      else this.#write(piece.value)
+    }
+  }
+
+  #write(text: string): void {
+    if (this.#isOver || this.#out!.write(text)) return
+    this.#isFull = true
+    this.#deadline ??= setTimeout(() => this.#out?.abort(), this.#parts.limits.slowConsumerDeadlineMs)
+  }
+
+  #writable(): void {
+    this.#isFull = false
+    this.#pump()
+    if (this.#isFull || this.#pieces !== null) return
+    if (this.#isBehind) this.#catchUp()
+    if (this.#isFull || this.#isBehind || this.#deadline === null) return
+    clearTimeout(this.#deadline)
+    this.#deadline = null
+  }
+
+  #catchUp(): void {
+    if (this.#isOver) return
+    if (!this.#database.isReadable) {
+      setImmediate(() => this.#catchUp())
+      return
+    }
+    if (this.#isFull || this.#pieces !== null) return
+    this.#isBehind = false
+    const { value, revision } = this.#database.snapshotOf(this.#listener)
+    this.#put(value, revision)
+  }
+
+  #expireAt(expiresAtMs: number): void {
+    // A timer holds at most 2^31 ms; later expiries are waited for in steps.
+    const delayMs = Math.min(Math.max(expiresAtMs - this.#parts.nowMs(), 0), 0x7fffffff)
+    this.#expiry = setTimeout(() => {
+      if (this.#parts.nowMs() < expiresAtMs) this.#expireAt(expiresAtMs)
+      else this.#finish('event: auth_revoked\ndata: "credential is no longer valid"\n\n')
+    }, delayMs)
+  }
+
+  /** Says why, and ends the stream. */
+  #finish(event: string): void {
+    if (this.#isOver) return
+    this.#end()
+    const out = this.#out
+    if (out === null) return
+    // Within a value nothing else can be said: the client sees the stream break and asks again.
+    if (this.#pieces !== null) {
+      out.abort()
+      return
+    }
+    out.write(event)
+    out.end()
+  }
+
+  #end(): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    if (this.#deadline !== null) clearTimeout(this.#deadline)
+    if (this.#expiry !== null) clearTimeout(this.#expiry)
+    this.wire.remove(this.#listener.live, this)
+    this.#database.unlisten(this.#listener)
+    this.#ended()
+  }
+}
+
+/** The events of some writes, oldest first: `put` where a write changed one place, `patch` where it changed several. */
+function eventsOf(steps: readonly Step[], id: string, isExport: boolean): string {
+  let events = ''
+  for (const step of steps) {
+    const changes: [path: string, value: Value][] = []
+    for (let i = 0; i < step.length; i += 2) {
+      const path = step[i] as string
+      // A plain stream has no priorities.
+      if (!isExport && isPriorityPath(path.split('/'))) continue
+      changes.push([path, step[i + 1] as Value])
+    }
+    const shown = (value: Value): unknown => (isExport ? value : restValue(value))
+    const isPatch = changes.length > 1 && changes.every(([path]) => path !== '')
+    if (isPatch) {
+      const data = Object.fromEntries(changes.map(([path, value]) => [path, shown(value)]))
+      events += eventOf('patch', id, { path: '/', data })
+    } else {
+      for (const [path, value] of changes)
+        events += eventOf('put', id, { path: `/${path}`, data: shown(value) })
+    }
+  }
+  return events
+}
+
+function eventOf(name: 'put' | 'patch', id: string, data: { path: string; data: unknown }): string {
+  return `event: ${name}\nid: ${id}\ndata: ${JSON.stringify(data)}\n\n`
+}
