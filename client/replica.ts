@@ -22,7 +22,7 @@ import {
   valueAt,
   withValueAt,
 } from '../protocol/value.ts'
-import type { Connection } from './connection.ts'
+import type { Connection, RequestBody } from './connection.ts'
 import { type HearthError, requestFailed } from './errors.ts'
 import { type Entries, type Known, laidOver, type PendingWrite, PendingWrites } from './pending-writes.ts'
 import { type Call, type Registration, View } from './view.ts'
@@ -148,12 +148,15 @@ export class Replica {
     return known.isWhole ? known.value : undefined
   }
 
-  /** The connection is there: every listen is asked for anew, then those no longer wanted are ended. */
+  /** The connection is there: every listen is asked for anew. */
   relisten(): void {
     for (const { listens } of below(this.#root)) {
       for (const listen of listens.values()) if (listen.status === 'waiting') this.#send(listen)
     }
-    for (const { leaving } of below(this.#root)) for (const listen of leaving) this.#sendUnlisten(listen)
+    // The server of this connection never heard of listens no longer wanted; they feed views until it has answered.
+    for (const { leaving } of below(this.#root)) {
+      for (const listen of leaving) this.#forgetAfter(listen, { type: 'ping' })
+    }
   }
 
   /** The connection is gone: what was told stays until the server tells anew. */
@@ -280,7 +283,7 @@ export class Replica {
   #leave(listen: Listen): void {
     listen.status = 'ended'
     listen.node.leaving.add(listen)
-    this.#sendUnlisten(listen)
+    this.#forgetAfter(listen, { type: 'unlisten', path: listen.path, query: listen.query })
   }
 
   /** @returns Whether anything at or below the node had to be asked for. */
@@ -295,19 +298,15 @@ export class Replica {
     return hasAsked
   }
 
-  #sendUnlisten(listen: Listen): void {
-    const { path, query, node } = listen
+  /** Requests are answered in order: with this answer, those of the listens sent before it have come. */
+  #forgetAfter(listen: Listen, body: RequestBody): void {
+    const { node, queryId } = listen
     const forget = (): void => {
-      if (this.#byQueryId.get(listen.queryId) === listen) this.#byQueryId.delete(listen.queryId)
+      if (this.#byQueryId.get(queryId) === listen) this.#byQueryId.delete(queryId)
       node.leaving.delete(listen)
       this.#prune(node)
     }
-    this.#connection.send({
-      body: { type: 'unlisten', path, query },
-      kind: 'live',
-      done: forget,
-      failed: forget,
-    })
+    this.#connection.send({ body, kind: 'live', done: forget, failed: forget })
   }
 
   /** Ends a listen nobody needs any more. */

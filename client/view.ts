@@ -126,18 +126,21 @@ export class View {
     this.#reorder(new Set([...removed, ...moved]), [...added, ...moved], after)
 
     const calls: Call[] = []
-    const tell = (type: EventType, keys: string[], value: Value): void => {
+    const tell = (keys: string[], value: Value, typeOf: (key: string) => EventType): void => {
       const inOrder = (a: string, b: string): number =>
         compareChildren(orderBy, a, childOf(value, a), b, childOf(value, b))
       for (const key of keys.sort(inOrder)) {
+        const type = typeOf(key)
         const previousKey = type === 'child_removed' ? null : this.#previousKey(key)
         calls.push(...this.#calls({ type, key, value: childOf(value, key), previousKey }, this.registrations))
       }
     }
-    tell('child_removed', removed, before)
-    tell('child_added', added, after)
-    tell('child_moved', moved, after)
-    tell('child_changed', changed, after)
+    tell(removed, before, () => 'child_removed')
+    // Firebase tells all additions before all moves; then a child may come after one that is yet to move away. In
+    // order of place, each comes after one that is where it will stay.
+    const isMoved = new Set(moved)
+    tell([...added, ...moved], after, (key) => (isMoved.has(key) ? 'child_moved' : 'child_added'))
+    tell(changed, after, () => 'child_changed')
     return calls
   }
 
