@@ -103,13 +103,15 @@ export interface Conditional extends Node {
   whenFalse: Expression
 }
 
+const NO_PARTS: readonly Expression[] = []
+
 /** The direct parts of an expression, in evaluation order. */
 export function partsOf(expression: Expression): readonly Expression[] {
   switch (expression.kind) {
     case 'literal':
     case 'regex':
     case 'name':
-      return []
+      return NO_PARTS
     case 'array':
       return expression.elements
     case 'member':

@@ -9,15 +9,9 @@ import { parseJsonDialect } from './json-dialect.ts'
 import { defaultLimits, type RulesLimits } from './limits.ts'
 import { parseExpression } from './parser.ts'
 import { Rule } from './rule.ts'
-import {
-  parseRulesFile,
-  type RuleKind,
-  type RuleNode,
-  type RuleSource,
-  type RulesFile,
-} from './rules-file.ts'
+import { parseRulesFile, type RuleNode, type RuleSource, type RulesFile } from './rules-file.ts'
 import { CompiledRuleset, type Ruleset, type RulesetNode } from './ruleset.ts'
-import { isVariable, type Scope, scopeOf } from './scope.ts'
+import { isVariable, type Scope, scopesOf } from './scope.ts'
 import { Source, type Span } from './source.ts'
 
 export interface LoadOptions {
@@ -117,9 +111,10 @@ class Loader {
   }
 
   node(node: RuleNode, pattern: string): RulesetNode {
-    const read = this.rule(node, node.read, 'read', pattern)
-    const write = this.rule(node, node.write, 'write', pattern)
-    const validate = this.rule(node, node.validate, 'validate', pattern)
+    const scopes = scopesOf(node, this.hasExtensions)
+    const read = this.rule(node.read, scopes.read, pattern)
+    const write = this.rule(node.write, scopes.write, pattern)
+    const validate = this.rule(node.validate, scopes.validate, pattern)
     const children = new Map<string, RulesetNode>()
     for (const [key, child] of node.children) children.set(key, this.node(child, `${pattern}/${key}`))
     const capture = node.capture === null ? null : this.node(node.capture, `${pattern}/${node.capture.key}`)
@@ -129,9 +124,9 @@ class Loader {
     return { key, children, capture, read, write, validate, hasValidateBelow, indexOn }
   }
 
-  private rule(node: RuleNode, rule: RuleSource | null, kind: RuleKind, pattern: string): Rule | null {
+  private rule(rule: RuleSource | null, scope: Scope, pattern: string): Rule | null {
     if (rule === null) return null
-    const scope = scopeOf(node, kind, this.hasExtensions)
+    const { kind } = scope
     const at = this.source.placeAt(rule.start)
     const place = { kind, pattern: pattern === '' ? '/' : pattern, text: String(rule.value), ...at }
     let value: boolean | Expression | null = true

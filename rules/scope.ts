@@ -16,12 +16,18 @@ export interface Scope {
   hasExtensions: boolean
 }
 
-export function scopeOf(node: RuleNode, kind: RuleKind, hasExtensions: boolean): Scope {
+/** One scope for each kind of rule a node may have. */
+export function scopesOf(node: RuleNode, hasExtensions: boolean): Record<RuleKind, Scope> {
   const pattern: string[] = []
   for (let at = node; at.parent !== null; at = at.parent) pattern.unshift(at.key)
   const captures = new Map<string, number>()
   for (let i = 0; i < pattern.length; i++) if (pattern[i]!.startsWith('$')) captures.set(pattern[i]!, i)
-  return { kind, depth: pattern.length, pattern, captures, hasExtensions }
+  const depth = pattern.length
+  return {
+    read: { kind: 'read', depth, pattern, captures, hasExtensions },
+    write: { kind: 'write', depth, pattern, captures, hasExtensions },
+    validate: { kind: 'validate', depth, pattern, captures, hasExtensions },
+  }
 }
 
 const VARIABLES: ReadonlyMap<string, Type> = new Map<string, Type>([
