@@ -27,7 +27,7 @@ export class Branch {
   staged: Map<string, Slot> | null = null
   /** Staged slots that are not null: while there is one, the branch isn't empty. */
   stagedPresent = 0
-  /** Replaced or deleted by this group. */
+  /** Replaced or deleted by this group; the tree takes it back when the group ends. */
   isUnlinked = false
   /** A key that was found to exist in the flushed state. */
   witness: string | null = null
@@ -58,7 +58,6 @@ export class Branch {
     this.staged = null
     this.stagedPresent = 0
     this.stagedPriority = undefined
-    this.isUnlinked = false
     this.searchedTo = undefined
   }
 

@@ -8,8 +8,6 @@
 import { decodeBranchMarker, isBranchMarker } from './row-codec.ts'
 import { GARBAGE_ID, type RowBatch, type Rows } from './rows.ts'
 
-const BRANCHES_PER_SLICE = 64
-
 export class GarbageCollector {
   readonly #rows: Rows
   #removes: { id: number; key: string }[] = []
@@ -35,7 +33,7 @@ export class GarbageCollector {
   stage(rowsMax: number): boolean {
     // The next slice is read from the flushed state, so there is one for each group.
     if (this.hasStaged || !this.#isLeft) return this.#isLeft
-    const branches = this.#rows.keys(GARBAGE_ID, { limit: BRANCHES_PER_SLICE })
+    const branches = this.#rows.keys(GARBAGE_ID, { limit: rowsMax })
     let left = rowsMax
     let emptied = 0
     for (const text of branches) {
@@ -49,10 +47,10 @@ export class GarbageCollector {
       })
       if (left === 0) break
       this.#removes.push({ id: GARBAGE_ID, key: text })
+      left -= 1
       emptied += 1
     }
-    this.#isLeftAfter =
-      emptied < branches.length || branches.length === BRANCHES_PER_SLICE || this.#found.length > 0
+    this.#isLeftAfter = emptied < branches.length || branches.length === rowsMax || this.#found.length > 0
     return this.#isLeftAfter
   }
 

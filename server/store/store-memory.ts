@@ -20,10 +20,17 @@ interface Table {
   keys: string[]
 }
 
-class MemoryRows implements Rows {
+export class MemoryRows implements Rows {
   readonly isFull = false
   readonly #tables = new Map<number, Table>()
   #committed: RowBatch | null = null
+
+  /** Rows of all tables, so that tests can tell when some are left behind. */
+  get count(): number {
+    let count = 0
+    for (const table of this.#tables.values()) count += table.keys.length
+    return count
+  }
 
   get(id: number, key: string): Uint8Array | null {
     return this.#tables.get(id)?.bytes.get(key) ?? null

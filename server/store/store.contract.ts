@@ -285,6 +285,20 @@ export function storeContract(harness: StoreHarness): void {
       expect(store.flushed.valueAt(['list', 'k7', 'n'])).toBe(7)
     })
 
+    test('what a group changes in a list and then deletes with it stays deleted', async () => {
+      const store = await harness.open()
+      await write(store, '/', { list: listOf(200, () => ({ inner: listOf(200) })), other: 1 })
+
+      store.stagePriority(['list'], 1)
+      store.stagePriority(['list', 'k0000001', 'inner'], 1)
+      set(store, '/list/k0000001/inner/k0000001/n', 2)
+      set(store, '/list', null)
+      await store.flush()
+
+      expect(store.flushed.read([])).toEqual({ other: 1 })
+      expect(store.head.read([])).toEqual({ other: 1 })
+    })
+
     test('a list emptied child by child in one group vanishes, in time that grows with the list only', async () => {
       const store = await harness.open()
       await write(store, '/', { list: listOf(20_000), other: 1 })

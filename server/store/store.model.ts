@@ -20,13 +20,15 @@ import {
   withValueAt,
 } from '../../protocol/index.ts'
 import { OBJECT } from '../../rules/data-view.ts'
-import type { StoreHarness } from './store.contract.ts'
+import { collectAll, type StoreHarness, write } from './store.contract.ts'
 import type { Entry, Store, TreeView } from './store.ts'
 import type { TreeStoreOptions } from './tree-store.ts'
 
 export interface ModelHarness extends StoreHarness {
   /** Closes and opens again over the same data, where data outlives a store. */
   reopen?(store: Store, options: Partial<TreeStoreOptions>): Promise<Store>
+  /** Rows of the store, all tables, where they can be counted. */
+  countRows?(store: Store): number
 }
 
 type Step =
@@ -101,20 +103,47 @@ export function storeModel(harness: ModelHarness, numRuns = 400): void {
           fc.constantFrom(300, 1 << 20),
           async (steps, cacheBytes) => {
             const options = { packedBytesMax, cacheBytes }
-            await follow(steps, await harness.open(options), (store) => harness.reopen?.(store, options))
+            const reopen = (store: Store) => harness.reopen?.(store, options)
+            await emptied(await follow(steps, await harness.open(options), reopen), harness)
           },
         ),
         { numRuns },
       )
     }, 120_000)
   }
+
+  test('a list that grows and shrinks is there as long as it has a child', async () => {
+    const child = fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f')
+    const write = fc.record({
+      do: fc.constant('write' as const),
+      entries: fc.tuple(
+        fc.record({
+          path: child.map((key) => ['lists', 'list', key]),
+          value: fc.constantFrom<Value>(null, null, 1),
+        }),
+      ),
+    })
+    const end = fc.record({ do: fc.constantFrom('flush' as const, 'flush' as const, 'discard' as const) })
+    const steps = fc.array(fc.oneof({ weight: 5, arbitrary: write }, { weight: 1, arbitrary: end }), {
+      maxLength: 80,
+    })
+    await fc.assert(
+      fc.asyncProperty(steps, async (steps) => {
+        await emptied(
+          await follow(steps, await harness.open({ packedBytesMax: 0 }), () => undefined),
+          harness,
+        )
+      }),
+      { numRuns },
+    )
+  }, 120_000)
 }
 
 async function follow(
   steps: readonly Step[],
   opened: Store,
   reopen: (store: Store) => Promise<Store> | undefined,
-): Promise<void> {
+): Promise<Store> {
   let store = opened
   let flushed: Value = null
   let head: Value = null
@@ -159,6 +188,15 @@ async function follow(
     assertSame(store.head, head)
     assertSame(store.flushed, flushed)
   }
+  return store
+}
+
+/** Whatever was done, deleting the root and collecting leaves one row: the one that says the revision. */
+async function emptied(store: Store, { countRows }: ModelHarness): Promise<void> {
+  await write(store, '/', null)
+  expect(store.flushed.read([])).toBeNull()
+  await collectAll(store, 5)
+  expect(countRows?.(store) ?? 1).toBe(1)
   await store.close()
 }
 
