@@ -382,3 +382,14 @@ test('whatever bytes come, decodeToClient returns messages or throws a FrameErro
     { numRuns: 2000 },
   )
 })
+
+test('a listen may carry options that this server does not know', () => {
+  const encoder = new Encoder()
+  encoder.value([3, 1, 'a', null, { later: true }])
+  encoder.value([3, 2, 'a', null, null])
+  encoder.value([3, 3, 'a', null, 'later'])
+
+  const messages = decodeToServer(encoder.take())
+
+  expect(messages).toMatchObject([{ type: 'listen' }, { type: 'listen' }, { type: 'rejected', id: 3 }])
+})

@@ -65,7 +65,9 @@ function shape(type: unknown, id: number, raw: unknown[]): ToServer {
       fields(raw, 2, 'unauth')
       return { type: 'unauth', id }
     case ToServerType.listen:
-      fields(raw, 4, 'listen')
+      // A fifth field, options, is reserved: what a server does not know of it, it leaves aside.
+      if (raw.length === 5) options(raw[4])
+      else fields(raw, 4, 'listen')
       return { type: 'listen', id, path: path(raw[2]), query: parseQuery(raw[3]) }
     case ToServerType.unlisten:
       fields(raw, 4, 'unlisten')
@@ -108,6 +110,12 @@ function shape(type: unknown, id: number, raw: unknown[]): ToServer {
 function fields(raw: unknown[], count: number, name: string): void {
   if (raw.length !== count) {
     throw new RequestError('invalidMessage', `${name} has ${raw.length} fields; it takes ${count}`)
+  }
+}
+
+function options(raw: unknown): void {
+  if (raw !== null && (typeof raw !== 'object' || Array.isArray(raw))) {
+    throw new RequestError('invalidMessage', 'the options of a listen are not a map or nil')
   }
 }
 

@@ -383,6 +383,8 @@ export class NativeSession implements Subscriber, WriteOrigin {
     }
     // Listening again to the same query starts it anew.
     this.#unlisten(path, query)
+    // Known before the listener is: one that falls behind must have been subscribed, and this one never was.
+    if (this.#isFull) this.#becomeSlow()
     const { listener, revision, value } = this.#context.database.listen(this, path, query)
     this.#listeners.set(key, listener)
     if (this.#isSlow) {
@@ -391,7 +393,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
       return
     }
     this.#send({ type: 'snapshot', id, queryId: listener.live.id, revision, value })
-    if (!this.#behind?.has(listener)) this.wire.subscribe(listener.live, this.#sink)
+    this.wire.subscribe(listener.live, this.#sink)
   }
 
   #unlisten(path: Path, query: Query | null): void {
@@ -484,12 +486,16 @@ export class NativeSession implements Subscriber, WriteOrigin {
     if (this.#isClosed) return
     encoder.reset()
     encodeToClient(encoder, message)
-    if (this.#isSlow || this.#sink.bufferedBytes > this.#context.limits.slowConsumerSoftBytes) {
+    if (this.#isSlow || this.#isFull) {
       this.#becomeSlow()
       this.#holdBack(encoder.take())
       return
     }
     this.#sink.send(encoder.view())
+  }
+
+  get #isFull(): boolean {
+    return this.#sink.bufferedBytes > this.#context.limits.slowConsumerSoftBytes
   }
 
   /** Patches stop, answers are held back. As the socket drains, the session is brought to the server's state. */
@@ -526,9 +532,8 @@ export class NativeSession implements Subscriber, WriteOrigin {
    * an answer promises that what it speaks of has been sent.
    */
   #catchUp(): void {
-    const hasRoom = (): boolean => this.#sink.bufferedBytes <= this.#context.limits.slowConsumerSoftBytes
     for (const [listener, listenId] of this.#behind ?? []) {
-      if (!hasRoom()) return
+      if (this.#isFull) return
       this.#behind!.delete(listener)
       const { revision, value } = this.#context.database.snapshotOf(listener)
       const queryId = listener.live.id
@@ -543,7 +548,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
       this.wire.subscribe(listener.live, this.#sink)
     }
     while (this.#heldBack.length > 0) {
-      if (!hasRoom()) return
+      if (this.#isFull) return
       const bytes = this.#heldBack.shift()!
       this.#heldBackBytes -= bytes.length
       this.#sink.send(bytes)
