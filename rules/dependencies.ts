@@ -20,6 +20,8 @@ export class Dependencies {
   readonly sights: Sight[] = []
   /** An evaluated rule reads the clock. */
   timeDependent = false
+  /** Unix milliseconds: the first moment at which the answer may change by the clock alone; Infinity for never. */
+  changesAtMs = Number.POSITIVE_INFINITY
   /** An evaluated rule reads `auth`. */
   auth = false
   private readonly known = new Set<string>()

@@ -9,6 +9,7 @@ import { type Environment, interpret, type Observer, RuleFailure } from './inter
 import { noQuery, type RuleQuery } from './query.ts'
 import type { Rule } from './rule.ts'
 import { Budget, FAILED, OVER_BUDGET } from './runtime.ts'
+import { nextChangeMs } from './time-bound.ts'
 
 export type Outcome = 'true' | 'false' | 'error' | 'budget'
 
@@ -36,7 +37,7 @@ export class Evaluation {
   readonly budget = new Budget()
 
   evaluate(rule: Rule, path: Path): Outcome {
-    if (this.dependencies !== null) this.record(rule, this.dependencies)
+    if (this.dependencies !== null) this.record(rule, path, this.dependencies)
     if (this.tracer !== null) return this.traced(rule, path, this.tracer)
     if (rule.constant !== null) return rule.constant ? 'true' : 'false'
     const { budget } = this
@@ -61,9 +62,12 @@ export class Evaluation {
     this.tracer = null
   }
 
-  private record(rule: Rule, dependencies: Dependencies): void {
-    if (rule.uses.now) dependencies.timeDependent = true
+  private record(rule: Rule, path: Path, dependencies: Dependencies): void {
     if (rule.uses.auth) dependencies.auth = true
+    if (!rule.uses.now) return
+    dependencies.timeDependent = true
+    const changesAtMs = nextChangeMs(rule.expression!, this.environment(rule, path))
+    dependencies.changesAtMs = Math.min(dependencies.changesAtMs, changesAtMs)
   }
 
   private traced(rule: Rule, path: Path, tracer: Tracer): Outcome {

@@ -130,7 +130,12 @@ test('a rule that was not reached leaves no dependencies', () => {
 
   ruleset.checkRead({ path: ['a'], auth: { uid: 'x' }, nowMs: 0, data: nothing, dependencies })
 
-  expect(dependencies).toMatchObject({ sights: [], timeDependent: false, auth: true })
+  expect(dependencies).toMatchObject({
+    sights: [],
+    timeDependent: false,
+    changesAtMs: Number.POSITIVE_INFINITY,
+    auth: true,
+  })
 })
 
 test('what reads can depend on is known without evaluating', () => {
@@ -232,4 +237,32 @@ test('an update asks the rules above its locations once', () => {
     true,
   )
   expect(reads).toBe(1)
+})
+
+const NEVER = Number.POSITIVE_INFINITY
+
+test.each([
+  ['now < data.val()', 1500, 1500],
+  ['now <= data.val()', 1500, 1500],
+  ['now <= data.val()', 1000, 1001],
+  ['data.val() > now', 1500, 1500],
+  ['now > data.val()', 900, NEVER],
+  ['now - data.val() < 60', 970, 1030],
+  ['now - data.val() <= 60', 940, 1001],
+  ['now + 10 >= data.val()', 1500, 1490],
+  ['data.val() == now', 1200, 1200],
+  ['now < data.val()', 1500.5, 1501],
+  ['auth != null && now < data.val()', 1500, NEVER],
+  ['now < data.val() || now < 1200', 1500, 1500],
+  ['now < 900 || now < data.val() && now < 1100', 1500, 1100],
+  ['now % 2 == 0', 0, 1001],
+  ['now < data.val()', 'text', NEVER],
+  ['now < data.val()', null, NEVER],
+])('%s with data %j at 1000 changes at %d', (rule, stored, expected) => {
+  const ruleset = load({ '.read': rule })
+  const dependencies = new Dependencies()
+
+  ruleset.checkRead({ path: [], auth: null, nowMs: 1000, data: jsonView(stored), dependencies })
+
+  expect(dependencies.changesAtMs).toBe(expected)
 })
