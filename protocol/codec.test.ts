@@ -181,7 +181,8 @@ test.each(toServerVectors)(
   ({ items }) => {
     const [, sentId] = items
     const shorter = items.slice(0, -1)
-    const longer = [...items, null]
+    // A listen may have one more, its options; two more are wrong for it, too.
+    const longer = items[0] === ToServerType.listen ? [...items, null, null] : [...items, null]
 
     for (const wrong of items.length > 2 ? [shorter, longer] : [longer]) {
       const { id, error } = rejection(wrong)
