@@ -30,7 +30,7 @@ export async function assertAdmin(request: HttpRequest, verifier: Verifier): Pro
 }
 
 function tokenOf(request: HttpRequest): string | null {
-  const bearer = /^Bearer +(\S+) *$/i.exec(request.header('authorization'))
+  const bearer = /^Bearer +(.+?) *$/i.exec(request.header('authorization'))
   return bearer?.[1] ?? (request.query.get('access_token') || request.query.get('auth') || null)
 }
 

@@ -48,10 +48,10 @@ export function patchedEntries(
   if (!Array.isArray(patch) || patch.length > OPERATIONS_MAX) {
     throw badRequest(`a JSON Patch is an array of at most ${OPERATIONS_MAX} operations`)
   }
-  const document = apply(value === null ? {} : restValue(value), patch as Operation[])
+  const document = apply(restValue(value) ?? {}, patch as Operation[])
   const entries: Entry[] = []
   try {
-    collectChanges(path, value, parseValue(document ?? null, path.length), entries)
+    collectChanges(path, value ?? {}, parseValue(document ?? null, path.length), entries)
   } catch (error) {
     throw error instanceof RequestError ? badRequest(`Invalid data; ${error.message}`) : error
   }
@@ -79,9 +79,9 @@ function collectChanges(path: Path, before: Value, after: Value, entries: Entry[
     }
     return
   }
-  const isSameLeaf = !isObject(before) && !isObject(after) && leafOf(before) === leafOf(after)
-  if (isSameLeaf && typeof after !== 'object') return
-  if (before === null && after === null) return
+  const isSame = !isObject(before) && !isObject(after) && leafOf(before) === leafOf(after)
+  // An object is a leaf that names its priority, which may be another.
+  if (isSame && (typeof after !== 'object' || after === null)) return
   entries.push({ path, value: after })
 }
 
