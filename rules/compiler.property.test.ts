@@ -1,13 +1,18 @@
 /**
- * Random rules on random data: the compiled engine and the plain interpreter decide every operation alike.
+ * Random rules on random data: the compiled engine and the plain interpreter decide every operation alike, an
+ * expression printed and read again is the same one, and no text whatever makes loading throw.
  * A failing run prints its seed; pass it to `fc.assert` as `seed` to repeat it.
  */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { type Path, parseValue, type Value } from '../protocol/index.ts'
+import { type Expression, partsOf } from './ast.ts'
 import { afterWrites, jsonView } from './data-view-json.ts'
 import type { Tracer } from './evaluation.ts'
+import { defaultLimits } from './limits.ts'
 import { loadRuleset } from './load.ts'
+import { parseExpression } from './parser.ts'
+import { printExpression } from './printer.ts'
 import { noQuery, type RuleQuery } from './query.ts'
 import type { CompiledRuleset } from './ruleset.ts'
 
@@ -213,4 +218,53 @@ test('compiled rules decide as the interpreter does', { timeout: 120_000 }, () =
   )
 
   expect(checks).toBeGreaterThan(3000)
+})
+
+test('an expression printed and parsed again is the same expression', () => {
+  const options = { limits: defaultLimits, hasExtensions: false }
+  fc.assert(
+    fc.property(bool as fc.Arbitrary<string>, (text) => {
+      const first = parseExpression(text, options)
+      if (!('expression' in first)) return
+      const printed = printExpression(first.expression)
+      const second = parseExpression(printed, options)
+      if (!('expression' in second))
+        throw new Error(`${text} printed as ${printed}: ${second.problem.message}`)
+      expect(shapeOf(second.expression)).toEqual(shapeOf(first.expression))
+    }),
+    { numRuns: 3000 },
+  )
+})
+
+/** An expression without places; brackets leave nothing else behind, except around a chain of the same operator. */
+function shapeOf(expression: Expression): unknown {
+  const parts = partsOf(expression).map(shapeOf)
+  const { kind } = expression
+  const own = { ...expression, start: 0, end: 0, height: 0, nameSpan: null }
+  if (kind === 'literal' || kind === 'regex' || kind === 'name') return own
+  const operator = kind === 'unary' || kind === 'binary' || kind === 'logical' ? expression.operator : null
+  return { kind, operator, name: kind === 'member' ? expression.name : null, parts }
+}
+
+test('no text makes loading throw, or takes it long', () => {
+  const good = JSON.stringify({
+    rules: { a: { $b: { '.read': 'auth.uid == $b && data.val().matches(/^a[b]+$/)' } } },
+  })
+  const piece = fc.oneof(
+    fc.string({ maxLength: 5 }),
+    fc.constantFrom('"', '\\', '{', '}', '[', '//', '/*', '(', "'", ',', '\u0000', '/', '?', '$'),
+  )
+  const edit = fc.tuple(fc.nat(good.length), fc.nat(6), piece)
+  fc.assert(
+    fc.property(fc.array(edit, { minLength: 1, maxLength: 6 }), (edits) => {
+      let text = good
+      for (const [at, length, insert] of edits) text = text.slice(0, at) + insert + text.slice(at + length)
+      const result = loadRuleset(text)
+      if (result.ok) return
+      expect(result.errors.length).toBeGreaterThan(0)
+      for (const { line, column, length } of result.errors)
+        expect(Math.min(line, column, length)).toBeGreaterThan(0)
+    }),
+    { numRuns: 5000 },
+  )
 })
