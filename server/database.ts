@@ -17,19 +17,22 @@ import {
   resolveServerValuesAt,
   type Value,
 } from '../protocol/index.ts'
-import { type Decision, Dependencies, OBJECT, type RuleQuery, type Ruleset } from '../rules/index.ts'
+import { type Decision, Dependencies, OBJECT, type Ruleset } from '../rules/index.ts'
 import type { ExplainDenial } from './denials.ts'
 import { admin, type Identity } from './identity.ts'
-import { deliver, touchedQueries } from './listeners/fan-out.ts'
+import { IndexKeeper } from './indexes.ts'
+import { deliver } from './listeners/fan-out.ts'
 import type { Listener, Subscriber, Wire } from './listeners/listener.ts'
-import { ListenerTree, type LiveQuery } from './listeners/listener-tree.ts'
+import type { LiveQuery } from './listeners/listener-tree.ts'
+import { LiveQueries } from './listeners/live-queries.ts'
 import { type Grant, grantFrom, ReadRights, UNCONDITIONAL } from './listeners/read-rights.ts'
 import type { Commit, CommitLog, Write } from './log/log.ts'
 import { LocalLog } from './log/log-local.ts'
 import { nodeHash } from './node-hash.ts'
 import { overlayView } from './overlay-view.ts'
 import { RecentChanges } from './recent-changes.ts'
-import { type Entry, type Store, TooLargeError, type TreeView } from './store/store.ts'
+import { ruleQuery } from './rule-query.ts'
+import { type Entry, type IndexProgress, type Store, TooLargeError, type TreeView } from './store/store.ts'
 import { isPriorityPath } from './write-entries.ts'
 
 /** Plain numbers the metrics page reads; the hot path only adds to them. */
@@ -52,6 +55,7 @@ export interface DatabaseOptions {
   /** Says why, as far as the client may know: added to the message of a denial. */
   explainDenial?: ExplainDenial
   onGroup?(group: { writes: number; decideMs: number; flushMs: number; publishMs: number }): void
+  onIndexProgress?(progress: IndexProgress): void
   /** Something that cannot happen did; the process should say so loudly. */
   onBug(error: unknown): void
 }
@@ -71,6 +75,12 @@ export interface ReadResult {
   value: Value
 }
 
+export interface ListenResult extends ReadResult {
+  listener: Listener
+  /** The query's order has no index. */
+  warning: 'no_index' | null
+}
+
 /** Rows of replaced subtrees removed in one group: about a millisecond of work. */
 const GARBAGE_ROWS_PER_GROUP = 500
 const TIME_CHECK_MS = 1000
@@ -80,7 +90,8 @@ export class Database {
   readonly #options: DatabaseOptions
   readonly #store: Store
   readonly #log: CommitLog
-  readonly #tree = new ListenerTree()
+  readonly #queries: LiveQueries
+  readonly #indexes: IndexKeeper
   readonly #rights = new ReadRights()
   readonly #wires = new Set<Wire>()
   readonly #recent: RecentChanges
@@ -112,6 +123,11 @@ export class Database {
     this.#ruleset = options.ruleset
     this.#publishedRevision = options.store.flushedRevision
     this.#recent = new RecentChanges(options.store.flushedRevision)
+    this.#queries = new LiveQueries({
+      store: options.store,
+      leavesMax: options.readNodesMax,
+      indexesAt: (path) => this.#ruleset.indexesAt(path),
+    })
     this.#log = new LocalLog({
       store: options.store,
       decide: (write, nowMs) => this.#decide(write, nowMs),
@@ -122,6 +138,13 @@ export class Database {
       ...(options.onGroup === undefined ? {} : { onGroup: options.onGroup }),
       onBug: options.onBug,
     })
+    this.#indexes = new IndexKeeper({
+      store: options.store,
+      submit: (write) => this.#log.submit(write),
+      report: options.onIndexProgress,
+    })
+    options.store.declareIndexes(options.ruleset.indexPatterns)
+    this.#indexes.wake()
   }
 
   get epoch(): string {
@@ -131,6 +154,10 @@ export class Database {
   /** The newest revision anyone has been shown. */
   get revision(): number {
     return this.#publishedRevision
+  }
+
+  get indexProgress(): IndexProgress {
+    return this.#store.indexProgress
   }
 
   get records(): Store['records'] {
@@ -150,13 +177,12 @@ export class Database {
     this.#wires.add(wire)
   }
 
-  /** @throws {RequestError} `permission_denied`, `too_large`, `not_supported` */
+  /** @throws {RequestError} `permission_denied`, `too_large`, `no_index` */
   get(identity: Identity, path: Path, query: Query | null): ReadResult {
     assert(this.isReadable)
-    assertSupported(query)
     this.#options.counters.reads += 1
     this.#assertMayRead(identity, path, query, null)
-    return { revision: this.#publishedRevision, value: this.#read(path) }
+    return { revision: this.#publishedRevision, value: this.#queries.read(path, query) }
   }
 
   /**
@@ -196,24 +222,23 @@ export class Database {
   }
 
   /**
-   * Rules, snapshot and registration in one turn: nothing is missed, nothing comes twice.
-   * @throws {RequestError} `permission_denied`, `too_large`, `not_supported`
+   * Rules, snapshot and registration in one turn: nothing is missed, nothing comes twice. With the warning `no_index`
+   * the query is served whole, and what it shows is the client's to pick.
+   * @throws {RequestError} `permission_denied`, `too_large`
    */
-  listen(subscriber: Subscriber, path: Path, query: Query | null): ReadResult & { listener: Listener } {
+  listen(subscriber: Subscriber, path: Path, query: Query | null): ListenResult {
     assert(this.isReadable)
-    assertSupported(query)
     this.#options.counters.reads += 1
     const grant = this.#grant(subscriber.identity, path, query, this.#store.flushed)
     if (!('sights' in grant)) throw this.#denied('read', path, subscriber.identity, grant)
-    const value = this.#read(path)
-    const live = this.#tree.add(path, query)
+    const { live, value, warning } = this.#queries.open(path, query)
     const listener: Listener = { subscriber, live, grant, isRevoked: false, denial: null }
     live.listeners.add(listener)
     this.listenerCount += 1
     this.#rights.add(listener)
     if (this.#log.isBusy) this.#askAfterGroup.add(listener)
     this.#keepTimeCheck()
-    return { revision: this.#publishedRevision, value, listener }
+    return { revision: this.#publishedRevision, value, listener, warning }
   }
 
   unlisten(listener: Listener): void {
@@ -222,13 +247,13 @@ export class Database {
     this.#rights.remove(listener)
     this.#askedInGroup.delete(listener)
     this.#askAfterGroup.delete(listener)
-    if (listener.live.listeners.size === 0) this.#tree.remove(listener.live)
+    if (listener.live.listeners.size === 0) this.#queries.close(listener.live)
   }
 
   /** The value a listener holds if it is up to date: for one that was too slow for its patches. */
   snapshotOf(listener: Listener): ReadResult {
     assert(this.isReadable)
-    return { revision: this.#publishedRevision, value: this.#read(listener.live.path) }
+    return { revision: this.#publishedRevision, value: this.#queries.valueOf(listener.live) }
   }
 
   /** Queues a write; its origin hears what became of it. */
@@ -244,7 +269,9 @@ export class Database {
   /** New rules hold for every write and read from now on, and for live listeners at once. */
   replaceRuleset(ruleset: Ruleset): void {
     this.#ruleset = ruleset
-    for (const live of [...this.#tree.all()]) {
+    this.#indexes.declare(ruleset.indexPatterns)
+    this.#queries.rulesChanged()
+    for (const live of [...this.#queries.all()]) {
       for (const listener of [...live.listeners]) this.#askNow(listener)
     }
   }
@@ -258,6 +285,7 @@ export class Database {
     this.#isClosed = true
     if (this.#timeCheck !== null) clearInterval(this.#timeCheck)
     if (this.#garbageTimer !== null) clearImmediate(this.#garbageTimer)
+    this.#indexes.close()
     await this.#log.idle()
     await this.#store.close()
   }
@@ -274,6 +302,10 @@ export class Database {
   #decide(write: Write, nowMs: number): Commit | null {
     if (write === this.#garbageWrite) {
       this.#store.collectGarbage(GARBAGE_ROWS_PER_GROUP)
+      return null
+    }
+    if (write === this.#indexes.write) {
+      this.#indexes.decide()
       return null
     }
     const head = this.#store.head
@@ -309,6 +341,7 @@ export class Database {
     if (write.isCheckOnly || entries.length === 0 || isUnchanged(entries, head)) return null
     const revision = this.#stage(entries)
     write.entries = entries
+    this.#queries.staged(entries)
     this.#options.counters.writes += 1
     for (const { path } of entries) {
       this.#recent.add(path, revision)
@@ -345,7 +378,7 @@ export class Database {
     const registered = this.#askAfterGroup
     this.#askAfterGroup = new Set()
     for (const listener of registered) this.#askNow(listener)
-    const touched = touchedQueries(this.#tree, commits)
+    const touched = this.#queries.published(commits, (live, error) => this.#end(live, error))
     if (this.#rights.timeDependent.size > 0) {
       for (const live of touched.keys()) {
         const onQuery = this.#rights.timeDependent.get(live)
@@ -355,11 +388,13 @@ export class Database {
     this.#publishedRevision = commits[commits.length - 1]!.revision
     deliver(touched, this.#publishedRevision, this.#wires)
     this.collectGarbage()
+    this.#indexes.wake()
   }
 
   /** The disk refused the group: what was decided about listeners within it never happened. */
   #discarded(): void {
     this.#store.discard()
+    this.#queries.discarded()
     this.#recent.reset(this.#store.flushedRevision)
     const asked = this.#askedInGroup
     this.#askedInGroup = new Set()
@@ -408,6 +443,15 @@ export class Database {
     subscriber.canceled(live, this.#denied('read', live.path, subscriber.identity, denial))
   }
 
+  /** A query shows more than one read may take: nobody can be kept up to date. */
+  #end(live: LiveQuery, error: RequestError): void {
+    for (const listener of [...live.listeners]) {
+      this.unlisten(listener)
+      listener.isRevoked = true
+      listener.subscriber.canceled(live, error)
+    }
+  }
+
   #assertMayRead(
     identity: Identity,
     path: Path,
@@ -444,10 +488,6 @@ export class Database {
     this.#options.counters.denials += 1
     const why = this.#options.explainDenial?.({ database: this.name, verb, path, identity, decision }) ?? ''
     return new DeniedError(`no permission to ${verb} \`${formatPath(path)}\`${why}`, decision)
-  }
-
-  #read(path: Path): Value {
-    return this.#readFrom(this.#store.flushed, path)
   }
 
   #readFrom(view: TreeView, path: Path): Value {
@@ -512,16 +552,6 @@ function isUnchanged(entries: readonly Entry[], head: TreeView): boolean {
 /** Where the rules look: a priority belongs to the node above it. */
 function locationOf({ path }: Entry): Path {
   return isPriorityPath(path) ? path.slice(0, -1) : path
-}
-
-function ruleQuery(_query: Query | null): RuleQuery | null {
-  return null
-}
-
-function assertSupported(query: Query | null): void {
-  if (query !== null) {
-    throw new RequestError('notSupported', 'queries with an order, a range or a limit are not served yet')
-  }
 }
 
 export type { LiveQuery }

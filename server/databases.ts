@@ -128,6 +128,10 @@ export class Databases {
       writeQueueMax: config.limits.writeQueueMax,
       explainDenial: this.#explainDenial,
       onGroup: (group) => metrics.observeGroup(group),
+      onIndexProgress: (progress) => {
+        const message = progress.building > 0 ? 'building indexes' : 'indexes built'
+        logger.info({ database: name, ...progress }, message)
+      },
       onBug,
     })
     const open: OpenDatabase = {

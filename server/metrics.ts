@@ -27,6 +27,7 @@ const GAUGES = {
   connections: ['hearth_connections', 'Connections open.'],
   listeners: ['hearth_listeners', 'Listeners held by connections.'],
   databases: ['hearth_databases', 'Databases open.'],
+  indexesBuilding: ['hearth_indexes_building', 'Indexes that rules declare and that are not built yet.'],
 } as const satisfies Record<string, readonly [name: string, help: string]>
 
 export type Counters = Record<keyof typeof COUNTERS, number>

@@ -102,6 +102,11 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
     isReady = true
     metrics.gauge('connections', () => sessions.size)
     metrics.gauge('databases', () => databases.size)
+    metrics.gauge('indexesBuilding', () => {
+      let count = 0
+      for (const { database } of databases.all()) count += database.indexProgress.building
+      return count
+    })
     metrics.gauge('listeners', () => {
       let count = 0
       for (const { database } of databases.all()) count += database.listenerCount

@@ -6,8 +6,10 @@
  *
  * INVARIANT: a node with no queries and no children is removed at once, so idle paths cost nothing.
  */
+import { strict as assert } from 'node:assert'
 import { type Path, type Query, queryKey } from '../../protocol/index.ts'
 import type { Listener } from './listener.ts'
+import type { QueryWindow } from './query-window.ts'
 
 /** One distinct query with at least one listener. Equal queries share it, so they share bytes. */
 export interface LiveQuery {
@@ -18,6 +20,13 @@ export interface LiveQuery {
   pathText: string
   query: Query | null
   listeners: Set<Listener>
+  /** What the server keeps of a query with a range or a limit; null for one that is served whole. */
+  window: QueryWindow | null
+}
+
+/** Where trees of one database take their ids from: a query's id names it on the wire, whichever tree it is in. */
+export interface QueryIds {
+  next: number
 }
 
 interface Node {
@@ -29,9 +38,13 @@ interface Node {
 
 export class ListenerTree {
   readonly #root: Node = { parent: null, key: '', children: null, queries: null }
-  #nextId = 1
+  readonly #ids: QueryIds
   /** Distinct live queries. */
   size = 0
+
+  constructor(ids: QueryIds = { next: 1 }) {
+    this.#ids = ids
+  }
 
   find(path: Path, query: Query | null): LiveQuery | undefined {
     let node: Node | undefined = this.#root
@@ -44,6 +57,27 @@ export class ListenerTree {
 
   /** The live query, made if it is the first of its kind. */
   add(path: Path, query: Query | null): LiveQuery {
+    const queries = this.#queriesAt(path)
+    const key = queryKey(query)
+    let live = queries.get(key)
+    if (live === undefined) {
+      const id = this.#ids.next++
+      live = { id, path, pathText: path.join('/'), query, listeners: new Set(), window: null }
+      queries.set(key, live)
+      this.size += 1
+    }
+    return live
+  }
+
+  /** Takes over a live query that another tree had. */
+  adopt(live: LiveQuery): void {
+    const queries = this.#queriesAt(live.path)
+    assert(!queries.has(queryKey(live.query)), 'a live query is in one tree')
+    queries.set(queryKey(live.query), live)
+    this.size += 1
+  }
+
+  #queriesAt(path: Path): Map<string, LiveQuery> {
     let node = this.#root
     for (const key of path) {
       node.children ??= new Map()
@@ -55,14 +89,7 @@ export class ListenerTree {
       node = child
     }
     node.queries ??= new Map()
-    const key = queryKey(query)
-    let live = node.queries.get(key)
-    if (live === undefined) {
-      live = { id: this.#nextId++, path, pathText: path.join('/'), query, listeners: new Set() }
-      node.queries.set(key, live)
-      this.size += 1
-    }
-    return live
+    return node.queries
   }
 
   remove(live: LiveQuery): void {

@@ -8,6 +8,7 @@
  * INVARIANT: cached values are never changed in place; whoever changes one copies the path to it.
  */
 import type { Priority, Value } from '../../protocol/index.ts'
+import type { BranchTables } from './index-rows.ts'
 
 /** What a row holds, in memory: a packed value, null for absence, or a branch. */
 export type Slot = Value | Branch
@@ -31,6 +32,8 @@ export class Branch {
   isUnlinked = false
   /** A key that was found to exist in the flushed state. */
   witness: string | null = null
+  /** Its tables in indexes, as far as they have been looked up. */
+  tables: BranchTables | null = null
   /** INVARIANT: every flushed key before this one is staged for deletion by this group. */
   searchedTo: string | undefined = undefined
 

@@ -10,14 +10,17 @@ import { GARBAGE_ID, type RowBatch, type Rows } from './rows.ts'
 
 export class GarbageCollector {
   readonly #rows: Rows
+  readonly #unlinkTables: (batch: RowBatch, branchId: number) => void
   #removes: { id: number; key: string }[] = []
   /** Branches found below the ones being removed. */
   #found: number[] = []
   #isLeft: boolean
   #isLeftAfter = false
 
-  constructor(rows: Rows) {
+  /** @param unlinkTables Notes the index tables of a branch as garbage, too. */
+  constructor(rows: Rows, unlinkTables: (batch: RowBatch, branchId: number) => void) {
     this.#rows = rows
+    this.#unlinkTables = unlinkTables
     this.#isLeft = rows.keys(GARBAGE_ID, { limit: 1 }).length > 0
   }
 
@@ -56,7 +59,10 @@ export class GarbageCollector {
 
   writeBatch(batch: RowBatch): void {
     for (const { id, key } of this.#removes) batch.remove(id, key)
-    for (const id of this.#found) putGarbage(batch, id)
+    for (const id of this.#found) {
+      putGarbage(batch, id)
+      this.#unlinkTables(batch, id)
+    }
   }
 
   /** @param hasMore Whether the group unlinked branches of its own. */

@@ -9,7 +9,15 @@
  * objects above it.
  */
 import { strict as assert } from 'node:assert'
-import { Decoder, type Encoder, hasOwn, type Priority, priorityOf, type Value } from '../../protocol/index.ts'
+import {
+  Decoder,
+  type Encoder,
+  hasOwn,
+  type Priority,
+  priorityOf,
+  type Value,
+  type ValueObject,
+} from '../../protocol/index.ts'
 import type { RowBatch } from './rows.ts'
 
 const BRANCH = 0xc1
@@ -50,6 +58,8 @@ export interface SplitOptions {
   /** Larger objects get a row for each child. 0 packs leaves only. */
   packedBytesMax: number
   allocateId(): number
+  /** A value becomes a branch, and `id` the place of its children's rows. */
+  branchMade?(rowId: number, key: string, id: number, value: ValueObject): void
 }
 
 /**
@@ -77,6 +87,7 @@ export function putValue(
   // Given up at the first byte too many, so a large object costs little more than its size at each level.
   encoder.length = start
   const id = options.allocateId()
+  options.branchMade?.(rowId, key, id, value)
   for (const childKey of Object.keys(value)) {
     if (childKey !== '.priority') putValue(batch, id, childKey, value[childKey]!, options)
   }

@@ -14,6 +14,8 @@ export const META_ID = 1
 /** A row for each unlinked branch whose rows are still there; its key is the branch's id. */
 export const GARBAGE_ID = 2
 export const RECORDS_ID = 3
+/** Which indexes there are, and for which lists. */
+export const INDEX_ID = 4
 
 export interface Range {
   /** Inclusive bounds. */

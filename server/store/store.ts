@@ -12,6 +12,7 @@
  */
 import { type Leaf, type Path, type Priority, RequestError, type Value } from '../../protocol/index.ts'
 import type { DataView } from '../../rules/data-view.ts'
+import type { IndexPattern } from '../../rules/index-patterns.ts'
 
 /** A tree one may read. It is also the DataView that rules read through. */
 export interface TreeView extends DataView {
@@ -35,6 +36,27 @@ export interface Entry {
   path: Path
   /** Export form, server values already resolved; null deletes. */
   value: Value
+}
+
+/** An end of a walk in an order: an ordered value and a key that breaks ties; without a key all keys are on the inner side. */
+export interface PlaceBound {
+  value: Value
+  key?: string | undefined
+  inclusive: boolean
+}
+
+export interface PlaceRange {
+  start?: PlaceBound | undefined
+  end?: PlaceBound | undefined
+  reverse?: boolean
+}
+
+/** What is left to do before every declared index can be used. */
+export interface IndexProgress {
+  /** Declared indexes not yet built for all lists. */
+  building: number
+  /** Children indexed by building, since the store was opened. */
+  childrenIndexed: number
 }
 
 export interface Head {
@@ -66,6 +88,9 @@ export interface Store {
   /** Whether `collectGarbage` has anything to do. */
   readonly hasGarbage: boolean
   readonly records: RecordTable
+  /** Whether `workOnIndexes` has anything to do. */
+  readonly hasIndexWork: boolean
+  readonly indexProgress: IndexProgress
 
   /**
    * Applies one write to the head and raises its revision by one. Costs O(depth), whatever the number of
@@ -90,6 +115,22 @@ export interface Store {
    * @returns Whether more will be left to do.
    */
   collectGarbage(rowsMax: number): boolean
+  /**
+   * Children of a path in the flushed state, ordered by `.priority`, `.value` or what is at a child path, then by key;
+   * lazily, to be walked within the event turn. Costs O(children walked).
+   * @returns null where that index is not declared or not built yet. Priorities need no declaration.
+   */
+  indexed(path: Path, name: string, range: PlaceRange): Iterable<string> | null
+  /**
+   * Declares which indexes are kept, from the next group on. What is new is built, what is missing dropped, both by
+   * `workOnIndexes`; until it is built an index does not exist for reads. Not while a flush is under way.
+   */
+  declareIndexes(patterns: readonly IndexPattern[]): void
+  /**
+   * Stages a slice of building or dropping indexes, at most `rowsMax` rows of it; once for each group. Like a write it
+   * reaches the disk with the next flush.
+   */
+  workOnIndexes(rowsMax: number): void
   close(): Promise<void>
 }
 

@@ -6,10 +6,21 @@ import { strict as assert } from 'node:assert'
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Decoder, type Path, type Priority } from '../../protocol/index.ts'
+import type { IndexPattern } from '../../rules/index-patterns.ts'
 import { GarbageCollector } from './garbage.ts'
+import { orderOfIndex } from './index-order.ts'
+import { walkOrdered } from './index-walk.ts'
+import { IndexWork } from './index-work.ts'
 import { Records } from './records.ts'
 import { META_ID, RowBatch, type Rows } from './rows.ts'
-import { type Entry, type Store, StoreUnavailableError, type TreeView } from './store.ts'
+import {
+  type Entry,
+  type IndexProgress,
+  type PlaceRange,
+  type Store,
+  StoreUnavailableError,
+  type TreeView,
+} from './store.ts'
 import { Tree } from './tree.ts'
 import { StoreView } from './tree-view.ts'
 
@@ -44,13 +55,14 @@ interface Meta {
 }
 
 export class TreeStore implements Store {
-  readonly flushed: TreeView
+  readonly flushed: StoreView
   readonly head: TreeView
   readonly epoch: string
   readonly records: Records
   readonly #rows: Rows
   readonly #tree: Tree
   readonly #garbage: GarbageCollector
+  readonly #indexWork: IndexWork
   readonly #options: TreeStoreOptions
   readonly #batch = new RowBatch()
   #flushedRevision = 0
@@ -64,7 +76,8 @@ export class TreeStore implements Store {
     this.#options = { ...defaults, ...options }
     this.#rows = rows
     this.#tree = new Tree(rows, this.#options)
-    this.#garbage = new GarbageCollector(rows)
+    this.#garbage = new GarbageCollector(rows, (batch, id) => this.#tree.indexes.unlink(batch, id))
+    this.#indexWork = new IndexWork(this.#tree, this.#tree.indexes)
     this.records = new Records(rows, () => this.#assertMayStage())
     this.flushed = new StoreView(this.#tree, false)
     this.head = new StoreView(this.#tree, true)
@@ -92,7 +105,9 @@ export class TreeStore implements Store {
       this.#headRevision !== this.#flushedRevision ||
       this.#tree.hasStaged ||
       this.records.hasStaged ||
-      this.#garbage.hasStaged
+      this.#garbage.hasStaged ||
+      this.#indexWork.hasStaged ||
+      this.#tree.indexes.isDirty
     )
   }
 
@@ -128,6 +143,32 @@ export class TreeStore implements Store {
     return this.#garbage.stage(rowsMax)
   }
 
+  indexed(path: Path, name: string, range: PlaceRange): Iterable<string> | null {
+    const order = orderOfIndex(name)
+    if (order === null) return null
+    const slot = this.flushed.slotAt(path)
+    return walkOrdered(this.#tree, slot, order, range, (keys) => this.flushed.keys(path, keys))
+  }
+
+  declareIndexes(patterns: readonly IndexPattern[]): void {
+    this.#assertMayStage()
+    this.#tree.indexes.declare(patterns)
+    this.#indexWork.restart()
+  }
+
+  get hasIndexWork(): boolean {
+    return this.#indexWork.isLeft
+  }
+
+  get indexProgress(): IndexProgress {
+    return this.#indexWork.progress
+  }
+
+  workOnIndexes(rowsMax: number): void {
+    this.#assertMayStage()
+    this.#indexWork.stage(rowsMax)
+  }
+
   #assertMayStage(): void {
     assert(this.#flushing === null, 'nothing is staged while a flush is under way')
     assert(!this.#isClosed, 'the store is open')
@@ -138,6 +179,7 @@ export class TreeStore implements Store {
     this.#tree.discard()
     this.records.discard()
     this.#garbage.discard()
+    this.#indexWork.discard()
     this.#headRevision = this.#flushedRevision
     this.#isDeletesOnly = true
   }
@@ -158,6 +200,8 @@ export class TreeStore implements Store {
       this.#tree.writeBatch(batch)
       this.records.writeBatch(batch)
       this.#garbage.writeBatch(batch)
+      this.#indexWork.writeBatch(batch)
+      this.#tree.indexes.writeSlots(batch)
       this.#writeMeta(batch)
       await this.#rows.commit(batch)
     } catch (error) {
@@ -173,6 +217,7 @@ export class TreeStore implements Store {
     this.#garbage.settle(this.#tree.leavesGarbage)
     this.#tree.settle()
     this.records.settle()
+    this.#indexWork.settle()
     this.#flushedRevision = this.#headRevision
     this.#isDeletesOnly = true
     batch.reset()

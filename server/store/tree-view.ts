@@ -71,6 +71,10 @@ export class StoreView implements TreeView {
   }
 
   /** The packed node or the branch at a path. */
+  slotAt(path: Path): Slot {
+    return this.#find(path)
+  }
+
   #find(path: Path): Slot {
     const tree = this.#tree
     tree.trimCache()

@@ -30,6 +30,7 @@ import {
 } from '../../protocol/index.ts'
 import { Branch, type Slot, UNWRITTEN } from './branch.ts'
 import { putGarbage } from './garbage.ts'
+import { IndexRows } from './index-rows.ts'
 import { decodeBranchMarker, decodePacked, isBranchMarker, putBranchMarker, putValue } from './row-codec.ts'
 import { FIRST_NODE_ID, type RowBatch, type Rows, TRUNK_ID } from './rows.ts'
 
@@ -58,6 +59,7 @@ const SOME_PACKED = Symbol('packed')
 export class Tree {
   readonly rows: Rows
   readonly trunk = new Branch(TRUNK_ID, null, '', null)
+  readonly indexes: IndexRows
   /** The id the next new branch gets. */
   nextId = FIRST_NODE_ID
   readonly #options: TreeOptions
@@ -74,6 +76,7 @@ export class Tree {
   constructor(rows: Rows, options: TreeOptions) {
     this.rows = rows
     this.#options = options
+    this.indexes = new IndexRows(this)
   }
 
   get hasStaged(): boolean {
@@ -243,12 +246,16 @@ export class Tree {
   /** Adds the group's rows to a batch. Until `settle` or `discard` nothing may be staged. */
   writeBatch(batch: RowBatch): void {
     this.#nextIdInFlight = this.nextId
+    let within = this.trunk
     const split = {
       packedBytesMax: this.#options.packedBytesMax,
       allocateId: () => this.#nextIdInFlight++,
+      branchMade: (rowId: number, key: string, id: number, value: ValueObject) =>
+        this.indexes.branchMade(batch, within, rowId, key, id, value),
     }
     for (const branch of this.#touched) {
       if (!branch.isLinked) continue
+      within = branch
       if (branch.stagedPriority !== undefined) {
         putBranchMarker(batch, branch.parent!.id, branch.key, {
           id: branch.id,
@@ -269,8 +276,11 @@ export class Tree {
         } else if (slot !== value) this.#settled.push({ branch, key, slot: value })
       }
     }
+    this.indexes.writeTouched(batch, this.#touched)
     for (const branch of this.#unlinked) {
-      if (branch.id !== UNWRITTEN) putGarbage(batch, branch.id)
+      if (branch.id === UNWRITTEN) continue
+      putGarbage(batch, branch.id)
+      this.indexes.unlink(batch, branch.id)
     }
     this.#isInFlight = true
   }
@@ -296,6 +306,7 @@ export class Tree {
       }
     }
     for (const { branch, key, slot } of this.#settled) this.#refresh(branch, key, slot)
+    this.indexes.settle()
     this.#endGroup()
   }
 
@@ -309,6 +320,7 @@ export class Tree {
 
   /** Drops all that is staged. */
   discard(): void {
+    this.indexes.discard()
     this.#endGroup()
   }
 

@@ -1,0 +1,291 @@
+/**
+ * Live queries: which queries are listened to, what each shows, and what a group of commits does to them. Three kinds:
+ *
+ *   plain      no query, or one without range and limit: the whole value, patched with what was written
+ *   windowed   the server keeps the children it shows (query-window.ts)
+ *   whole      its order has no index: served like a plain one, with the warning `no_index`; the client filters
+ *
+ * A windowed query whose index goes becomes whole, a whole one whose index appears becomes windowed: with the next
+ * commit that touches it, by a step that replaces all it shows.
+ *
+ * INVARIANT: between groups every window shows its query applied to the flushed state.
+ */
+import {
+  formatPath,
+  isAtOrAbove,
+  type Path,
+  type Query,
+  RequestError,
+  type Step,
+  showsAll,
+  type Value,
+} from '../../protocol/index.ts'
+import { declares, noIndex } from '../indexes.ts'
+import type { Commit } from '../log/log.ts'
+import { readQuery, walk } from '../query-read.ts'
+import { type Entry, type Store, TooLargeError } from '../store/store.ts'
+import { type Touched, touchedQueries } from './fan-out.ts'
+import { ListenerTree, type LiveQuery } from './listener-tree.ts'
+import { type Change, IndexGoneError, QueryWindow } from './query-window.ts'
+
+export interface LiveQueriesOptions {
+  store: Store
+  /** Leaves one read may return. */
+  leavesMax: number
+  /** `.indexOn` in force for the children of a path. */
+  indexesAt(path: Path): readonly string[]
+}
+
+export class LiveQueries {
+  readonly #options: LiveQueriesOptions
+  readonly #store: Store
+  readonly #plain: ListenerTree
+  readonly #windowed: ListenerTree
+  /** Windows that commits of the group under way have touched. */
+  readonly #touched = new Set<LiveQuery>()
+  /** Windows made while a group was staged: they have not followed what it did before. */
+  readonly #young = new Set<LiveQuery>()
+
+  constructor(options: LiveQueriesOptions) {
+    this.#options = options
+    this.#store = options.store
+    const ids = { next: 1 }
+    this.#plain = new ListenerTree(ids)
+    this.#windowed = new ListenerTree(ids)
+  }
+
+  /** Distinct live queries. */
+  get size(): number {
+    return this.#plain.size + this.#windowed.size
+  }
+
+  *all(): Iterable<LiveQuery> {
+    yield* this.#plain.all()
+    yield* this.#windowed.all()
+  }
+
+  /**
+   * The value a query shows in the flushed state.
+   * @throws {RequestError} `too_large`, and `no_index` where its order has none.
+   */
+  read(path: Path, query: Query | null): Value {
+    if (query === null) return this.#readWhole(path)
+    const value = declares(this.#options.indexesAt(path), query) ? this.#readQuery(path, query) : undefined
+    if (value === undefined) throw noIndex(path, query)
+    return value
+  }
+
+  /** What the listeners of a live query hold once they are up to date. @throws {RequestError} `too_large` */
+  valueOf(live: LiveQuery): Value {
+    if (live.window === null) return this.#readWhole(live.path)
+    const value = this.#readQuery(live.path, live.query!)
+    // Its index has gone: until a commit makes it whole nothing it shows has changed, but it cannot be read.
+    return value === undefined ? this.#readWhole(live.path) : value
+  }
+
+  /**
+   * The live query, made if it is the first of its kind, and what it shows.
+   * @throws {RequestError} `too_large`
+   */
+  open(path: Path, query: Query | null): { live: LiveQuery; value: Value; warning: 'no_index' | null } {
+    const known = this.#plain.find(path, query) ?? this.#windowed.find(path, query)
+    if (known !== undefined) return { live: known, value: this.valueOf(known), warning: warningFor(known) }
+    if (!isRanged(query) || !this.#hasIndex(path, query)) {
+      const value = this.#readWhole(path)
+      const live = this.#plain.add(path, query)
+      return { live, value, warning: warningFor(live) }
+    }
+    const value = this.#readQuery(path, query)!
+    const live = this.#windowed.add(path, query)
+    this.#makeWindow(live, query)
+    return { live, value, warning: null }
+  }
+
+  close(live: LiveQuery): void {
+    if (live.window === null) this.#plain.remove(live)
+    else {
+      this.#windowed.remove(live)
+      this.#touched.delete(live)
+      this.#young.delete(live)
+    }
+  }
+
+  /** A commit was staged: the windows it touches move. */
+  staged(entries: readonly Entry[]): void {
+    if (this.#windowed.size === 0) return
+    const changes = new Map<LiveQuery, Change[]>()
+    const invalidate = (live: LiveQuery): void => {
+      this.#touched.add(live)
+      live.window!.invalidate()
+    }
+    for (const { path, value } of entries) {
+      this.#windowed.touched(
+        path,
+        (live) => {
+          const { length } = live.path
+          const key = path[length]
+          if (key === undefined) invalidate(live)
+          // The priority of the list itself is no part of what a query shows.
+          else if (key !== '.priority') {
+            const change = { key, path: path.slice(length).join('/'), value }
+            const others = changes.get(live)
+            if (others === undefined) changes.set(live, [change])
+            else others.push(change)
+          }
+        },
+        invalidate,
+      )
+    }
+    for (const [live, ofLive] of changes) this.#advance(live, ofLive)
+  }
+
+  #advance(live: LiveQuery, changes: readonly Change[]): void {
+    this.#touched.add(live)
+    try {
+      live.window!.advance(changes)
+    } catch (error) {
+      // Found out again when the group is published, with listeners to tell.
+      if (error instanceof TooLargeError || error instanceof IndexGoneError) live.window!.invalidate()
+      else throw error
+    }
+  }
+
+  /**
+   * A group is in: its steps in each query it touched.
+   * @param lost Hears of queries that now show more than one read may take.
+   */
+  published(commits: readonly Commit[], lost: (live: LiveQuery, error: RequestError) => void): Touched {
+    const touched = touchedQueries(this.#plain, commits)
+    for (const live of [...touched.keys()]) {
+      if (isRanged(live.query) && this.#hasIndex(live.path, live.query)) {
+        this.#keep(live, touched, lost, () => [this.#becomeWindowed(live)])
+      }
+    }
+    this.#adoptYoung(commits)
+    const windows = [...this.#touched]
+    this.#touched.clear()
+    for (const live of windows) this.#keep(live, touched, lost, () => this.#settle(live))
+    return touched
+  }
+
+  /** Those the group touched have to start anew; the others have missed nothing. */
+  #adoptYoung(commits: readonly Commit[]): void {
+    for (const live of this.#young) {
+      if (this.#touched.has(live)) continue
+      if (isTouched(live, commits)) this.#touched.add(live)
+      else this.#reload(live)
+    }
+    this.#young.clear()
+  }
+
+  #keep(
+    live: LiveQuery,
+    touched: Touched,
+    lost: (live: LiveQuery, error: RequestError) => void,
+    stepsOf: () => Step[],
+  ): void {
+    try {
+      const steps = stepsOf()
+      if (steps.length > 0) touched.set(live, steps)
+    } catch (error) {
+      if (!(error instanceof RequestError)) throw error
+      touched.delete(live)
+      lost(live, error)
+    }
+  }
+
+  #settle(live: LiveQuery): Step[] {
+    const window = live.window!
+    const query = live.query!
+    const steps = window.settle()
+    if (!window.mustReload) return steps
+    if (!this.#hasIndex(live.path, query)) return [...steps, this.#becomeWhole(live)]
+    window.reload()
+    return [...steps, ['', this.#readQuery(live.path, query)!]]
+  }
+
+  #becomeWhole(live: LiveQuery): Step {
+    this.#windowed.remove(live)
+    live.window = null
+    this.#plain.adopt(live)
+    return ['', this.#readWhole(live.path)]
+  }
+
+  #becomeWindowed(live: LiveQuery): Step {
+    this.#plain.remove(live)
+    this.#windowed.adopt(live)
+    this.#makeWindow(live, live.query!)
+    return ['', this.#readQuery(live.path, live.query!)!]
+  }
+
+  #makeWindow(live: LiveQuery, query: Query): void {
+    live.window = new QueryWindow(this.#store, live.path, query, this.#options.leavesMax)
+    if (this.#store.headRevision === this.#store.flushedRevision) return
+    live.window.invalidate()
+    this.#young.add(live)
+  }
+
+  /** The group never happened. */
+  discarded(): void {
+    for (const live of new Set([...this.#touched, ...this.#young])) this.#reload(live)
+    this.#touched.clear()
+    this.#young.clear()
+  }
+
+  #reload(live: LiveQuery): void {
+    try {
+      live.window!.reload()
+    } catch (error) {
+      if (!(error instanceof IndexGoneError)) throw error
+      live.window!.invalidate()
+    }
+  }
+
+  /** Windows whose index the rules no longer define are given up with the next commit that touches them. */
+  rulesChanged(): void {
+    for (const live of this.#windowed.all()) {
+      if (!declares(this.#options.indexesAt(live.path), live.query!)) live.window!.invalidate()
+    }
+  }
+
+  /** Whether children can be walked in a query's order: the rules define its index, and it is built. */
+  #hasIndex(path: Path, query: Query): boolean {
+    return declares(this.#options.indexesAt(path), query) && walk(this.#store, path, query) !== null
+  }
+
+  #readWhole(path: Path): Value {
+    return this.#bounded(path, () => this.#store.flushed.read(path, this.#options.leavesMax))
+  }
+
+  #readQuery(path: Path, query: Query): Value | undefined {
+    return this.#bounded(path, () => readQuery(this.#store, path, query, this.#options.leavesMax))
+  }
+
+  #bounded<T>(path: Path, read: () => T): T {
+    try {
+      return read()
+    } catch (error) {
+      if (!(error instanceof TooLargeError)) throw error
+      const { leavesMax } = this.#options
+      throw new RequestError(
+        'tooLarge',
+        `\`${formatPath(path)}\` holds more than ${leavesMax} values; read a part of it`,
+      )
+    }
+  }
+}
+
+/** Whether a query shows a part only: else it is the whole value, and its order the client's business. */
+function isRanged(query: Query | null): query is Query {
+  return query !== null && !showsAll(query)
+}
+
+function warningFor({ query, window }: LiveQuery): 'no_index' | null {
+  return window === null && isRanged(query) ? 'no_index' : null
+}
+
+function isTouched(live: LiveQuery, commits: readonly Commit[]): boolean {
+  return commits.some(({ entries }) =>
+    entries.some(({ path }) => isAtOrAbove(path, live.path) || isAtOrAbove(live.path, path)),
+  )
+}
