@@ -116,17 +116,21 @@ test('a hundred increments and a hundred transactions from several clients all c
   const server = await serve(t, { rules: OPEN })
   const clients = Array.from({ length: 4 }, () => open(t, server))
   onValue(ref(clients[0]!, 'counters'), () => {})
+  const drawn: unknown[] = []
 
   await Promise.all(
     clients.flatMap((db) =>
       Array.from({ length: 25 }, () => [
         set(ref(db, 'counters/a'), increment(1)),
-        runTransaction(ref<number>(db, 'counters/b'), (n) => (n ?? 0) + 1),
+        runTransaction(ref<number>(db, 'counters/b'), (n) => (n ?? 0) + 1).then(({ snapshot }) =>
+          drawn.push(snapshot.val()),
+        ),
       ]).flat(),
     ),
   )
 
   expect((await get(ref(clients[1]!, 'counters'))).val()).toEqual({ a: 100, b: 100 })
+  expect(new Set(drawn).size).toBe(100)
 })
 
 test('a transaction keeps the priority, aborts on undefined, and reports what is there', async (t) => {

@@ -78,7 +78,7 @@ export function onValue<T>(
 /** Called for every child there is, in order, then for each new one, with the key of the child before it. */
 export function onChildAdded<T>(
   query: Query<T>,
-  callback: ChildCallback<T>,
+  callback: ChildCallback<NoInfer<T>>,
   cancel?: CancelCallback | ListenOptions,
   options?: ListenOptions,
 ): Unsubscribe {
@@ -87,7 +87,7 @@ export function onChildAdded<T>(
 
 export function onChildChanged<T>(
   query: Query<T>,
-  callback: ChildCallback<T>,
+  callback: ChildCallback<NoInfer<T>>,
   cancel?: CancelCallback | ListenOptions,
   options?: ListenOptions,
 ): Unsubscribe {
@@ -97,7 +97,7 @@ export function onChildChanged<T>(
 /** Called with the last value of a child that is gone, or that left the query's window. */
 export function onChildRemoved<T>(
   query: Query<T>,
-  callback: ChildCallback<T>,
+  callback: ChildCallback<NoInfer<T>>,
   cancel?: CancelCallback | ListenOptions,
   options?: ListenOptions,
 ): Unsubscribe {
@@ -107,7 +107,7 @@ export function onChildRemoved<T>(
 /** Called when what a child is ordered by has changed; `child_changed` follows. */
 export function onChildMoved<T>(
   query: Query<T>,
-  callback: ChildCallback<T>,
+  callback: ChildCallback<NoInfer<T>>,
   cancel?: CancelCallback | ListenOptions,
   options?: ListenOptions,
 ): Unsubscribe {
@@ -129,7 +129,7 @@ export function off(query: Query, eventType?: EventType, callback?: (...args: Un
 function listenToChildren<T>(
   query: Query<T>,
   type: EventType,
-  callback: ChildCallback<T>,
+  callback: ChildCallback<NoInfer<T>>,
   cancel?: CancelCallback | ListenOptions,
   options?: ListenOptions,
 ): Unsubscribe {

@@ -71,7 +71,9 @@ export class DatabaseReference<T = Untyped> extends Query<T> {
 }
 
 /** @param path Keys with slashes between them; the root when left out. */
-export function ref<T = Untyped>(db: Database, path = ''): DatabaseReference<T> {
+export function ref(db: Database, path?: string): DatabaseReference
+export function ref<T>(db: Database, path?: string): DatabaseReference<T>
+export function ref(db: Database, path = ''): DatabaseReference {
   const keys = refusing('ref', () => clientPath(path))
   // The first use of a database connects it, so that one that is only configured costs nothing.
   db.start()
@@ -82,7 +84,8 @@ export function child<T, K extends keyof T & string>(
   parent: DatabaseReference<T>,
   key: K,
 ): DatabaseReference<NonNullable<T[K]>>
-export function child<C = Untyped>(parent: DatabaseReference, path: string): DatabaseReference<C>
+export function child(parent: DatabaseReference, path: string): DatabaseReference
+export function child<C>(parent: DatabaseReference, path: string): DatabaseReference<C>
 export function child(parent: DatabaseReference, path: string): DatabaseReference {
   const keys = refusing('child', () => clientPath(path))
   return new DatabaseReference(

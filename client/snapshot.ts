@@ -60,7 +60,8 @@ export class DataSnapshot<T = Untyped> {
   }
 
   child<K extends keyof T & string>(key: K): DataSnapshot<NonNullable<T[K]>>
-  child<C = Untyped>(path: string): DataSnapshot<C>
+  child(path: string): DataSnapshot
+  child<C>(path: string): DataSnapshot<C>
   child(path: string): DataSnapshot {
     const ref = child(this.ref as DatabaseReference, path)
     return new DataSnapshot(ref, valueAt(this.#value, ref.path, this.ref.path.length))

@@ -3,6 +3,7 @@
  * worked out again. Of one client, those whose paths overlap run one after the other.
  */
 import { formatPath, type Path } from '../protocol/path.ts'
+import { resolveServerValues } from '../protocol/server-value.ts'
 import { hasOwn, type Priority, priorityOf, type Value, withPriority } from '../protocol/value.ts'
 import { type Database, readValue } from './client.ts'
 import type { Answer } from './connection.ts'
@@ -83,13 +84,13 @@ async function transact<T>(
         db.data.remove(shown)
         return { committed: false, snapshot: new DataSnapshot(ref, current.value) }
       }
-      const entries = db.guess([[path, value]])
+      const written = resolveServerValues(value, current.value, db.serverTimeMs)
       const answered = compareAndSet(db, path, current.revision, value)
-      if (applyLocally) db.data.replace(shown, entries)
+      if (applyLocally) db.data.replace(shown, [[path, written]])
       if (await answered) {
         db.data.remove(shown)
-        const final = db.data.peek(path, ref.spec) ?? entries[0]?.[1] ?? value
-        return { committed: true, snapshot: new DataSnapshot(ref, final) }
+        // What this transaction wrote, even if others have written since: it may be a number drawn, once each.
+        return { committed: true, snapshot: new DataSnapshot(ref, written) }
       }
       if (tries > 1) await pause(db, Math.min(RETRY_MS_MAX, 2 ** tries) * db.environment.random())
       const pushed = db.data.confirmed(path)

@@ -9,6 +9,7 @@ import { readValue } from './client.ts'
 import { HearthError, refusing } from './errors.ts'
 import type { Entries } from './pending-writes.ts'
 import { assertDisjoint, DatabaseReference, isInfo, type Untyped } from './ref.ts'
+import type { ChildOf } from './snapshot.ts'
 
 /** A placeholder the server fills in. */
 export interface ServerValue {
@@ -70,12 +71,15 @@ export function update(ref: DatabaseReference, values: Record<string, unknown>):
  * A new child with a key that sorts after those made before it. The key is made here, so it is known at once.
  * @returns The new child's ref, which is also a promise for it once the value, if one is given, is written.
  */
-export function push<T>(parent: DatabaseReference<T>, value?: unknown): ThenableReference {
+export function push<T>(
+  parent: DatabaseReference<T>,
+  value?: Writable<ChildOf<T>> | null,
+): ThenableReference<ChildOf<T>> {
   const { db } = parent
   const path = [...parent.path, db.nextPushId()]
-  const ref = new DatabaseReference(db, path)
+  const ref = new DatabaseReference<ChildOf<T>>(db, path)
   const done = value === undefined ? Promise.resolve(ref) : set(ref, value).then(() => ref)
-  const thenable = new DatabaseReference(db, path) as ThenableReference
+  const thenable = new DatabaseReference(db, path) as ThenableReference<ChildOf<T>>
   // biome-ignore lint/suspicious/noThenProperty: `push` gives a ref one may await, as Firebase's does.
   thenable.then = done.then.bind(done)
   thenable.catch = done.catch.bind(done)
