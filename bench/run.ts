@@ -21,6 +21,10 @@ const scenarios: Record<string, { question: string; load(): Promise<{ run: Scena
     question: 'delay of the socket loop while flushes take 20 ms',
     load: () => import('./scenarios/slow-disk.ts'),
   },
+  rules: {
+    question: 'nanoseconds a decision',
+    load: () => import('./scenarios/rules.ts'),
+  },
   codec: { question: 'the wire codec against msgpackr', load: () => import('./scenarios/codec.ts') },
 }
 

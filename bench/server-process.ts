@@ -3,9 +3,11 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { type AddressInfo, createConnection, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { daemonPath } from './systems/installed.ts'
 
 export class ServerProcess {
   readonly #child: ChildProcess
@@ -54,6 +56,35 @@ export class ServerProcess {
     })
   }
 
+  /**
+   * Starts a server that is told its port, and waits until it accepts connections.
+   * @param commandOn Program and arguments for a port.
+   */
+  static async startOn(
+    commandOn: (port: number) => readonly string[],
+    cleanUp: () => void = () => {},
+  ): Promise<ServerProcess> {
+    const port = await freePort()
+    const [program, ...args] = commandOn(port)
+    const child = spawn(program!, args, {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, PATH: daemonPath() },
+    })
+    let failure: Error | null = null
+    child.once('error', (error) => {
+      failure = error
+    })
+    child.once('exit', (code) => {
+      failure = new Error(`${program} exited with ${code}`)
+    })
+    for (let attempt = 0; attempt < 200 && !(await isReachable(port)); attempt++) {
+      if (failure !== null) throw failure
+      await pause(0.05)
+    }
+    child.removeAllListeners('exit')
+    return new ServerProcess(child, port, cleanUp)
+  }
+
   /** Hearth on an empty data folder with the benchmark's rules, durability flushed. */
   static hearth(env: Record<string, string> = {}): Promise<ServerProcess> {
     const folder = mkdtempSync(join(tmpdir(), 'hearth-bench-'))
@@ -91,7 +122,30 @@ export class ServerProcess {
   }
 }
 
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+function isReachable(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createConnection({ port, host: '127.0.0.1' })
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', () => resolve(false))
+  })
+}
+
 /** A program of this folder, run by this Node. */
 export function benchProgram(name: string, ...args: string[]): string[] {
   return [process.execPath, fileURLToPath(new URL(`./${name}.js`, import.meta.url)), ...args]
+}
+
+export function pause(seconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, seconds * 1000))
 }

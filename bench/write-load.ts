@@ -1,9 +1,10 @@
 /**
  * A stream of writes: connections that keep a number of 100-byte writes in flight each.
  */
-import { decodeToClient, Encoder, encodeToServer } from '../protocol/index.ts'
+import { decodeToClient } from '../protocol/index.ts'
 import type { Histogram } from './histogram.ts'
-import { RawWebSocket } from './raw-websocket.ts'
+import { openWebSocket } from './raw-websocket.ts'
+import { sendMessage } from './systems/hearth.ts'
 
 const VALUE = 'x'.repeat(92)
 /** Distinct keys each connection writes in turn, so that rows are both made and replaced. */
@@ -22,26 +23,23 @@ export async function streamWrites(
   options: { connections: number; inFlight: number; latency: Histogram },
 ): Promise<WriteLoad> {
   const { connections, inFlight, latency } = options
-  const encoder = new Encoder()
   let acks = 0
   let isRunning = true
   const clients = await Promise.all(
     Array.from({ length: connections }, async (_, n) => {
-      const client = await RawWebSocket.connect(port, '/v1')
+      const client = await openWebSocket(port, '/v1')
       const sentAt = new Map<number, number>()
       let nextId = 1
       const sendOne = (): void => {
         const id = nextId++
         const path = ['bench', `c${n}`, `key${id % KEYS}`]
-        encoder.reset()
-        encodeToServer(encoder, { type: 'set', id, path, value: VALUE + String(id).padStart(8, '0') })
         if (id % SAMPLE_EVERY === 0) sentAt.set(id, performance.now())
-        client.send(encoder.view())
+        sendMessage(client, { type: 'set', id, path, value: VALUE + String(id).padStart(8, '0') })
       }
       const sendMany = (count: number): void => {
-        client.socket.cork()
-        for (let i = 0; i < count; i++) sendOne()
-        client.socket.uncork()
+        client.corked(() => {
+          for (let i = 0; i < count; i++) sendOne()
+        })
       }
       client.onFrame = (payload) => {
         let answered = 0
@@ -72,8 +70,4 @@ export async function streamWrites(
       for (const client of clients) client.close()
     },
   }
-}
-
-export function pause(seconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, seconds * 1000))
 }

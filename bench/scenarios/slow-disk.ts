@@ -6,9 +6,9 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Histogram } from '../histogram.ts'
-import { benchProgram, ServerProcess } from '../server-process.ts'
+import { benchProgram, pause, ServerProcess } from '../server-process.ts'
 import type { ScenarioOptions, Table } from '../table.ts'
-import { pause, streamWrites } from '../write-load.ts'
+import { streamWrites } from '../write-load.ts'
 
 export async function run({ seconds }: ScenarioOptions): Promise<Table> {
   const rows: (string | number)[][] = []

@@ -8,9 +8,10 @@ import { createConnection } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Histogram } from '../histogram.ts'
-import { benchProgram, ServerProcess } from '../server-process.ts'
+import { benchProgram, pause, ServerProcess } from '../server-process.ts'
+import { programVersion } from '../systems/installed.ts'
 import type { ScenarioOptions, Table } from '../table.ts'
-import { pause, streamWrites } from '../write-load.ts'
+import { streamWrites } from '../write-load.ts'
 
 const CONNECTIONS = 8
 const IN_FLIGHT = 64
@@ -31,7 +32,7 @@ export async function run({ seconds }: ScenarioOptions): Promise<Table> {
   const raw = await rawLmdb(seconds)
   const measured = [raw, await hearth(seconds, IN_FLIGHT), await hearth(seconds, 1, 1)]
   const notes: string[] = []
-  if (spawnSync('redis-server', ['--version']).status === 0) measured.push(await redis(seconds))
+  if (programVersion('redis-server', '--version') !== null) measured.push(await redis(seconds))
   else notes.push('redis-server is not installed: no Redis row')
   return {
     title: 'write: acked writes, flushed, rules on, 100-byte values',
@@ -83,21 +84,18 @@ async function rawLmdb(seconds: number): Promise<Measured> {
 
 async function redis(seconds: number): Promise<Measured> {
   const folder = mkdtempSync(join(tmpdir(), 'hearth-bench-'))
-  const port = 20_000 + (process.pid % 10_000)
-  const server = await ServerProcess.start(
-    [
-      'sh',
-      '-c',
-      `echo 127.0.0.1:${port}; exec redis-server --port ${port} --bind 127.0.0.1 --dir ${folder} --save '' --appendonly yes --appendfsync always >/dev/null`,
+  const server = await ServerProcess.startOn(
+    (port) => [
+      ...['redis-server', '--port', `${port}`, '--bind', '127.0.0.1', '--dir', folder],
+      ...['--save', '', '--appendonly', 'yes', '--appendfsync', 'always'],
     ],
-    { cleanUp: () => rmSync(folder, { recursive: true, force: true }) },
+    () => rmSync(folder, { recursive: true, force: true }),
   )
-  await reachable(port)
   let acks = 0
   let isRunning = true
   const latency = new Histogram()
   const sockets = Array.from({ length: CONNECTIONS }, (_, n) => {
-    const socket = createConnection({ port, host: '127.0.0.1', noDelay: true })
+    const socket = createConnection({ port: server.port, host: '127.0.0.1', noDelay: true })
     let sent = 0
     const sentAt: number[] = []
     const send = (count: number): void => {
@@ -138,20 +136,4 @@ async function redis(seconds: number): Promise<Measured> {
     p50Ms: latency.percentile(0.5),
     p99Ms: latency.percentile(0.99),
   }
-}
-
-async function reachable(port: number): Promise<void> {
-  for (let attempt = 0; attempt < 100; attempt++) {
-    const isOpen = await new Promise<boolean>((resolve) => {
-      const socket = createConnection({ port, host: '127.0.0.1' })
-      socket.once('connect', () => {
-        socket.destroy()
-        resolve(true)
-      })
-      socket.once('error', () => resolve(false))
-    })
-    if (isOpen) return
-    await pause(0.05)
-  }
-  throw new Error(`nothing listens on port ${port}`)
 }

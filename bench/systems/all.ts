@@ -1,0 +1,44 @@
+/**
+ * Every system, and how one picks among them.
+ */
+import { hearth, hearthWithDeaf } from './hearth.ts'
+import { mosquitto } from './mosquitto.ts'
+import { nats } from './nats.ts'
+import { rawUws } from './raw-uws.ts'
+import { redis } from './redis.ts'
+import { socketIo } from './socket-io.ts'
+import type { System } from './system.ts'
+import { wsRooms } from './ws.ts'
+
+const all: readonly System[] = [
+  ...[hearth, hearthWithDeaf],
+  ...[rawUws, redis, nats, mosquitto],
+  ...[wsRooms, socketIo],
+]
+
+/**
+ * @param ids Comma-separated, or undefined for the usual ones.
+ * @returns Those that run here, and a note for each that does not.
+ */
+export function pickSystems(
+  ids: string | undefined,
+  usual: readonly string[] = all.map(({ id }) => id),
+): { systems: System[]; notes: string[] } {
+  const systems: System[] = []
+  const missing: string[] = []
+  const versions: string[] = []
+  for (const id of ids?.split(',') ?? usual) {
+    const system = all.find((known) => known.id === id)
+    if (system === undefined) {
+      throw new Error(`\`${id}\` is no system; expected some of ${all.map((known) => known.id).join(', ')}`)
+    }
+    const version = system.version()
+    if (version === null)
+      missing.push(`not measured, as it is not installed: ${system.name} (${system.install})`)
+    else {
+      systems.push(system)
+      versions.push(`${system.name} ${version}`)
+    }
+  }
+  return { systems, notes: [`versions: ${versions.join(', ')}`, ...missing] }
+}

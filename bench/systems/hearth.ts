@@ -1,0 +1,67 @@
+/**
+ * Hearth over its native protocol: rules on, durability flushed.
+ */
+import { readFileSync } from 'node:fs'
+import { decodeToClient, Encoder, encodeToServer, type ToServer } from '../../protocol/index.ts'
+import type { Connection } from '../connection.ts'
+import { openWebSocket, sendBinary } from '../raw-websocket.ts'
+import { ServerProcess } from '../server-process.ts'
+import type { System } from './system.ts'
+
+const encoder = new Encoder()
+
+export const hearth: System = {
+  id: 'hearth',
+  name: 'Hearth',
+  version: hearthVersion,
+  install: 'npm run build',
+  start: () => ServerProcess.hearth(),
+  async subscribe(server, topic) {
+    const connection = await openWebSocket(server.port, '/v1')
+    await listenTo(connection, ['rooms', topic])
+    return connection
+  },
+  async publisher(server) {
+    const connection = await openWebSocket(server.port, '/v1')
+    connection.onFrame = (payload) => {
+      for (const message of decodeToClient(payload)) {
+        if (message.type === 'error') throw new Error(`hearth: ${message.message}`)
+      }
+    }
+    return connection
+  },
+  publish(connection, topic, text, key) {
+    const path = key === undefined ? ['rooms', topic] : ['rooms', topic, key]
+    sendMessage(connection, { type: 'set', id: ++connection.lastRequest, path, value: text })
+  },
+}
+
+/** One subscriber more for each ten, and it never reads: what do the others notice? */
+export const hearthWithDeaf: System = {
+  ...hearth,
+  id: 'hearth-deaf',
+  name: 'Hearth, and a tenth more that never read',
+  deafShare: 0.1,
+}
+
+export function sendMessage(connection: Connection, message: ToServer): void {
+  encoder.reset()
+  encodeToServer(encoder, message)
+  sendBinary(connection, encoder.view())
+}
+
+/** Settles with the snapshot. */
+export function listenTo(connection: Connection, path: readonly string[]): Promise<void> {
+  sendMessage(connection, { type: 'listen', id: ++connection.lastRequest, path, query: null })
+  return connection.until((payload) =>
+    decodeToClient(payload).some((message) => {
+      if (message.type === 'error') throw new Error(`hearth: ${message.message}`)
+      return message.type === 'snapshot'
+    }),
+  )
+}
+
+export function hearthVersion(): string {
+  const file = new URL('../../../package.json', import.meta.url)
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
+}
