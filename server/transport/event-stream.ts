@@ -181,6 +181,8 @@ class EventStream implements Subscriber {
     this.#first = null
     if (this.#isBehind) this.#catchUp()
     else if (first !== null) this.#put(first.value, first.revision)
+    // The head travels with the first event: a client that is spared the value still has to see it.
+    else this.keepAlive()
   }
 
   changed(events: string): void {

@@ -185,24 +185,34 @@ export function parseUpdate(object: Record<string, unknown>, body: Buffer): Upda
  */
 export function invalidKey(body: Buffer, isUpdate: boolean): HttpError | null {
   const text = body.toString('utf8')
-  let depth = 0
-  // A well-formed text falls apart into strings, with what follows them, and brackets.
-  for (const token of text.matchAll(/"((?:[^"\\]|\\.)*)"(\s*:)?|[{}[\]]/g)) {
-    if (token[0] === '{' || token[0] === '[') depth += 1
-    else if (token[0] === '}' || token[0] === ']') depth -= 1
-    else if (token[2] !== undefined) {
-      const key = JSON.parse(`"${token[1]!}"`) as string
-      if (!isBadKey(key, isUpdate && depth === 1)) continue
-      const before = text.slice(0, token.index)
-      const line = before.split('\n').length
-      const column = token.index - before.lastIndexOf('\n')
-      return badRequest(
-        `Invalid data; couldn't parse key beginning at ${line}:${column}. Key value can't be empty or contain $ # [ ] / or .`,
-      )
-    }
+  for (const { key, at, depth } of keysIn(text)) {
+    if (!isBadKey(key, isUpdate && depth === 1)) continue
+    const before = text.slice(0, at)
+    const place = `${before.split('\n').length}:${at - before.lastIndexOf('\n')}`
+    return badRequest(
+      `Invalid data; couldn't parse key beginning at ${place}. Key value can't be empty or contain $ # [ ] / or .`,
+    )
   }
   return null
 }
+
+/** Keys of a well-formed JSON text, which falls apart into brackets and strings with what follows them. */
+function* keysIn(text: string): Generator<{ key: string; at: number; depth: number }> {
+  let depth = 0
+  for (let i = 0; i < text.length; i++) {
+    const unit = text[i]!
+    if (unit === '{' || unit === '[') depth += 1
+    else if (unit === '}' || unit === ']') depth -= 1
+    if (unit !== '"') continue
+    const at = i
+    for (i += 1; i < text.length && text[i] !== '"'; i++) if (text[i] === '\\') i += 1
+    const after = /^\s*:/.test(text.slice(i + 1, i + 1 + GAP_MAX))
+    if (after) yield { key: JSON.parse(text.slice(at, i + 1)) as string, at, depth }
+  }
+}
+
+/** Whitespace looked through between a key and its colon; past it the message names no place. */
+const GAP_MAX = 64
 
 const DOTTED = ['.priority', '.value', '.sv']
 

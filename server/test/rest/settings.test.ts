@@ -1,0 +1,192 @@
+/**
+ * Rules and settings: upload, read back, follow the file, and what holds for whom.
+ */
+import { renameSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { configFrom } from '../../config.ts'
+import { startServer } from '../../server.ts'
+import { BareClient } from '../harness.ts'
+import { ADMIN_KEY, type Answer, AS_ADMIN, ask, EventClient, errorOf, serveRest } from './rest-harness.ts'
+
+const OPEN_TEXT = `{
+  // Everybody may.
+  "rules": { ".read": true, /* and */ ".write": "true ||
+    false", },
+}`
+
+const RULES = '/.settings/rules.json'
+
+const upload = (server: { url: string }, text: string, query = ''): Promise<Answer> =>
+  ask(server, RULES + query, { method: 'PUT', body: text, headers: AS_ADMIN })
+
+describe('uploaded rules', () => {
+  test('hold at once, and come back as they were sent', async (t) => {
+    const server = await serveRest(t, { rules: {} })
+
+    const answer = await upload(server, OPEN_TEXT)
+    const read = await ask(server, '/a.json')
+    const source = await ask(server, RULES, { headers: AS_ADMIN })
+    const strict = await ask(server, `${RULES}?format=strict`, { headers: AS_ADMIN })
+
+    expect([answer.status, answer.body]).toEqual([200, { status: 'ok' }])
+    expect(read.status).toBe(200)
+    expect(source.text).toBe(OPEN_TEXT)
+    expect(strict.body).toEqual({ rules: { '.read': true, '.write': 'true ||\n    false' } })
+  })
+
+  test('with errors change nothing, and are answered with the place', async (t) => {
+    const server = await serveRest(t)
+
+    const answer = await upload(server, '{"rules": {\n  ".read": "newDta.exists()"}}')
+    const read = await ask(server, '/a.json')
+
+    expect([answer.status, errorOf(answer)]).toEqual([400, `2:13: Unknown variable 'newDta'.`])
+    expect(read.status).toBe(200)
+  })
+
+  test('can be tried out', async (t) => {
+    const server = await serveRest(t)
+
+    const good = await upload(server, '{"rules": {}}', '?dryRun=true')
+    const bad = await upload(server, '{}', '?dryRun=true')
+    const read = await ask(server, '/a.json')
+
+    expect([good.status, bad.status, read.status]).toEqual([200, 400, 200])
+    expect(errorOf(bad)).toBe("1:2: Expected 'rules' property.")
+  })
+
+  test('are for admins only', async (t) => {
+    const server = await serveRest(t)
+
+    const answers = await Promise.all([
+      ask(server, RULES),
+      ask(server, RULES, { method: 'PUT', body: OPEN_TEXT }),
+      ask(server, RULES, { headers: { Authorization: 'Bearer owner' } }),
+    ])
+
+    expect(answers.map(({ status }) => status)).toEqual([401, 401, 401])
+  })
+
+  test('are for one database, survive a restart, and can be taken away again', async (t) => {
+    const config = { databases: { mode: 'open' as const, names: ['default'] } }
+    const server = await serveRest(t, { rules: {}, config })
+    await upload(server, OPEN_TEXT, '?ns=own')
+    const statuses = async (at: { url: string }): Promise<number[]> => {
+      const answers = await Promise.all(['own', 'other'].map((ns) => ask(at, `/a.json?ns=${ns}`)))
+      return answers.map(({ status }) => status)
+    }
+    expect(await statuses(server)).toEqual([200, 401])
+
+    await server.close()
+    const again = await startServer(
+      configFrom({
+        port: 0,
+        data: join(server.folder, 'data'),
+        rules: server.rulesFile,
+        adminKey: ADMIN_KEY,
+        log: { level: 'silent' },
+        ...config,
+      }),
+    )
+    t.onTestFinished(() => again.close())
+    expect(await statuses(again)).toEqual([200, 401])
+
+    await ask(again, `${RULES}?ns=own`, { method: 'DELETE', headers: AS_ADMIN })
+    expect(await statuses(again)).toEqual([401, 401])
+  })
+
+  test('take rights from clients of every wire that listen already', async (t) => {
+    const server = await serveRest(t)
+    const native = await BareClient.connect(t, server)
+    const stream = await EventClient.open(t, server, '/a.json')
+    await native.ask({ type: 'listen', path: ['a'], query: null })
+    await stream.first(1)
+
+    await upload(server, '{"rules": {}}')
+
+    expect(await native.next('cancel')).toMatchObject({ name: 'permission_denied' })
+    expect((await stream.first(2))[1]).toMatchObject({ event: 'cancel' })
+  })
+})
+
+describe('the rules file', () => {
+  const CLOSED = '{"rules": {}}'
+  const OPENED = '{"rules": {".read": true}}'
+  const statusOf = (server: { url: string }) => async () => (await ask(server, '/a.json')).status
+
+  test('takes effect when it changes, for those who listen already, too', async (t) => {
+    const server = await serveRest(t)
+    const client = await EventClient.open(t, server, '/a.json')
+    await client.first(1)
+
+    writeFileSync(server.rulesFile, CLOSED)
+
+    expect((await client.first(2))[1]).toMatchObject({ event: 'cancel' })
+    expect(await statusOf(server)()).toBe(401)
+  })
+
+  test('takes effect when another file is put in its place', async (t) => {
+    const server = await serveRest(t, { rules: {} })
+
+    writeFileSync(`${server.rulesFile}.tmp`, OPENED)
+    renameSync(`${server.rulesFile}.tmp`, server.rulesFile)
+
+    await expect.poll(statusOf(server)).toBe(200)
+  })
+
+  test('does not touch databases that have rules of their own', async (t) => {
+    const config = { databases: { names: ['default', 'own'] } }
+    const server = await serveRest(t, { rules: {}, config })
+    await upload(server, CLOSED, '?ns=own')
+
+    writeFileSync(server.rulesFile, OPENED)
+
+    await expect.poll(statusOf(server)).toBe(200)
+    expect((await ask(server, '/a.json?ns=own')).status).toBe(401)
+  })
+})
+
+describe('what the emulator’s tools ask', () => {
+  test('names of databases, with --dev without a token', async (t) => {
+    const server = await serveRest(t, { config: { dev: true } })
+    await ask(server, '/a.json?ns=one')
+
+    const answer = await ask(server, '/.inspect/databases.json?ns=one', {
+      headers: { Origin: 'http://localhost:4000' },
+    })
+
+    expect(answer.body).toEqual([{ name: 'default' }, { name: 'one' }])
+    expect(answer.headers.get('access-control-allow-origin')).toBe('*')
+  })
+
+  test('which are an admin’s business elsewhere', async (t) => {
+    const server = await serveRest(t)
+
+    const stranger = await ask(server, '/.inspect/databases.json')
+    const admin = await ask(server, '/.inspect/databases.json', { headers: AS_ADMIN })
+
+    expect([stranger.status, admin.body]).toEqual([401, [{ name: 'default' }]])
+  })
+
+  test('function triggers are taken and ignored', async (t) => {
+    const server = await serveRest(t, { config: { dev: true } })
+
+    const answer = await ask(server, '/.settings/functionTriggers.json?ns=x', {
+      method: 'PUT',
+      body: { triggers: [] },
+      headers: { Authorization: 'Bearer owner' },
+    })
+
+    expect([answer.status, answer.body]).toEqual([200, { status: 'ok' }])
+  })
+
+  test('what is not there says so', async (t) => {
+    const server = await serveRest(t)
+
+    const coverage = await ask(server, '/.inspect/coverage.json')
+    const unknown = await ask(server, '/.settings/other.json', { headers: AS_ADMIN })
+
+    expect([coverage.status, unknown.status]).toEqual([501, 404])
+  })
+})
