@@ -37,9 +37,6 @@ import type { Tree } from './tree.ts'
 const BRANCH_IDS = 2 ** 39
 export const PRIORITY_SLOT = 1
 const SLOTS_MAX = 511
-/** A list up to this long gets its table of priorities in the batch that gives the first one. */
-const BUILT_AT_ONCE = 1000
-
 export type SlotState = 'building' | 'built' | 'dropping'
 
 /** A declared index. */
@@ -67,21 +64,24 @@ export interface BranchTables {
 export class IndexRows {
   readonly #tree: Tree
   readonly #rows: Rows
+  /** A list up to this long gets its table of priorities in the batch that gives the first one. */
+  readonly #builtAtOnce: number
   readonly #slots = new Map<number, { fingerprint: string; state: SlotState }>()
   readonly #priorityBuilds = new Map<number, Path>()
   #definitions: Definition[] = []
   #generation = 0
   #none: BranchTables = { generation: 0, tables: [] }
   #isDirty = false
-  /** For the batch under way: paths of new branches, tables of priorities it begins, whether known tables change. */
+  /** For the batch under way: paths of new branches, tables it begins by branch id, whether known tables change. */
   readonly #madePaths = new Map<number, Path>()
-  readonly #begun = new Map<Branch, Table>()
+  readonly #begun = new Map<number, Table[]>()
   #mustForget = false
   /** Declared indexes beyond what a store can hold. */
   refusedCount = 0
 
-  constructor(tree: Tree) {
+  constructor(tree: Tree, builtAtOnce: number) {
     this.#tree = tree
+    this.#builtAtOnce = builtAtOnce
     this.#rows = tree.rows
     const bytes = this.#rows.get(INDEX_ID, ':slots')
     const slots = bytes === null ? [] : (new Decoder(bytes).value() as [number, string, SlotState][])
@@ -124,6 +124,7 @@ export class IndexRows {
       else this.setState(slot, 'dropping')
     }
     this.#definitions = []
+    this.#begun.clear()
     this.refusedCount = 0
     for (const [fingerprint, definition] of wanted) {
       // A slot being dropped holds rows that were not kept up: one declared again starts over in another.
@@ -240,21 +241,27 @@ export class IndexRows {
   }
 
   #priorityTable(branch: Branch): Table | null {
-    const known = this.tablesOf(branch).find(({ slot }) => slot === PRIORITY_SLOT)
-    return known ?? this.#begun.get(branch) ?? null
+    return this.#maintained(branch).find(({ slot }) => slot === PRIORITY_SLOT) ?? null
   }
 
   #maintained(branch: Branch): readonly Table[] {
-    const begun = this.#begun.get(branch)
-    return begun === undefined ? this.tablesOf(branch) : [...this.tablesOf(branch), begun]
+    const begun = this.#begun.get(branch.id)
+    return begun === undefined ? this.tablesOf(branch) : [...this.tablesOf(branch), ...begun]
+  }
+
+  /** From this batch on the table is kept up with what is written, though it has no marker yet. */
+  begin(branchId: number, table: Table): void {
+    const begun = this.#begun.get(branchId)
+    if (begun === undefined) this.#begun.set(branchId, [table])
+    else begun.push(table)
   }
 
   /** The first child with a priority: from now on the list has a table of them. */
   #beginPriorities(batch: RowBatch, branch: Branch): void {
-    const keys = this.#rows.keys(branch.id, { limit: BUILT_AT_ONCE + 1 })
-    const isWhole = keys.length <= BUILT_AT_ONCE
+    const keys = this.#rows.keys(branch.id, { limit: this.#builtAtOnce + 1 })
+    const isWhole = keys.length <= this.#builtAtOnce
     const table = tableOf(PRIORITY_SLOT, branch.id, 'priority', isWhole)
-    this.#begun.set(branch, table)
+    this.begin(branch.id, table)
     if (!isWhole) {
       const path = pathOf(branch)
       this.#priorityBuilds.set(branch.id, path)
@@ -282,7 +289,7 @@ export class IndexRows {
     const rest: string[] = []
     let child = branch
     for (let list = branch.parent!; list.id !== TRUNK_ID; list = list.parent!) {
-      for (const table of this.tablesOf(list)) {
+      for (const table of this.#maintained(list)) {
         if (looksInto(table.order, rest, branch.staged!) && !list.staged?.has(child.key)) {
           this.#move(batch, table, list, child.key)
         }

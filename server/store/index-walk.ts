@@ -84,25 +84,21 @@ function unranked(
   { start, end, reverse = false }: PlaceRange,
   keys: (range: KeyRange) => Iterable<string>,
 ): Iterable<string> {
-  const low = start === undefined ? 'all' : edgeOfUnranked(start, 1)
-  const high = end === undefined ? 'all' : edgeOfUnranked(end, -1)
-  if (low === 'none' || high === 'none') return []
   const range: KeyRange = { reverse }
-  if (low !== 'all') range.from = low
-  if (high !== 'all') range.to = high
-  return without(
-    keys(range),
-    start?.inclusive === false ? start.key : undefined,
-    end?.inclusive === false ? end.key : undefined,
-  )
-}
-
-/** How far a bound lets one go among children ordered by null: to a key, to all or to none. */
-function edgeOfUnranked(bound: PlaceBound, side: 1 | -1): string {
-  const compared = compareValues(null, bound.value) * side
-  if (compared !== 0) return compared > 0 ? 'all' : 'none'
-  if (bound.key !== undefined) return bound.key
-  return bound.inclusive ? 'all' : 'none'
+  let left: string | undefined
+  let right: string | undefined
+  // All are ordered by null: a bound of null is a bound of keys, which those include; any other takes all or none.
+  if (start !== undefined) {
+    if (start.value !== null || (start.key === undefined && !start.inclusive)) return []
+    if (start.key !== undefined) range.from = start.key
+    if (!start.inclusive) left = start.key
+  }
+  if (end !== undefined && end.value === null) {
+    if (end.key === undefined && !end.inclusive) return []
+    if (end.key !== undefined) range.to = end.key
+    if (!end.inclusive) right = end.key
+  }
+  return left === undefined && right === undefined ? keys(range) : without(keys(range), left, right)
 }
 
 function* without(keys: Iterable<string>, a: string | undefined, b: string | undefined): Iterable<string> {

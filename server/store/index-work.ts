@@ -84,7 +84,13 @@ export class IndexWork {
     this.#dropSome(rowsMax)
     if (this.#removes.length > 0) return
     this.#target ??= this.#nextTarget(rowsMax)
-    if (this.#target !== null) this.#rowsMax = rowsMax
+    if (this.#target === null) return
+    this.#rowsMax = rowsMax
+    const { definition, branchId } = this.#target
+    const { slot, order } = definition
+    if (this.#indexes.builtTo(slot, branchId) === undefined) {
+      this.#indexes.begin(branchId, tableOf(slot, branchId, order, false))
+    }
   }
 
   #dropSome(rowsMax: number): void {

@@ -35,6 +35,8 @@ export interface TreeStoreOptions {
   packedBytesMax: number
   /** Memory for decoded rows. */
   cacheBytes: number
+  /** Children a list may have for its priorities to be indexed in the group that brings the first; others take longer. */
+  indexedAtOnce: number
   /** Awaited after each commit, before it counts as flushed: slow disks for tests and benchmarks. */
   flushDelayMs: number
   beforeFlushed: (() => Promise<void>) | null
@@ -43,6 +45,7 @@ export interface TreeStoreOptions {
 const defaults: TreeStoreOptions = {
   packedBytesMax: PACKED_BYTES_MAX,
   cacheBytes: 64 * 1024 * 1024,
+  indexedAtOnce: 1000,
   flushDelayMs: 0,
   beforeFlushed: null,
 }

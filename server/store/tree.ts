@@ -39,6 +39,8 @@ export interface TreeOptions {
   packedBytesMax: number
   /** Bytes of decoded rows kept in memory; when they are more, all are dropped. */
   cacheBytes: number
+  /** Children a list may have for its priorities to be indexed in the group that brings the first; others take longer. */
+  indexedAtOnce: number
 }
 
 /**
@@ -76,7 +78,7 @@ export class Tree {
   constructor(rows: Rows, options: TreeOptions) {
     this.rows = rows
     this.#options = options
-    this.indexes = new IndexRows(this)
+    this.indexes = new IndexRows(this, options.indexedAtOnce)
   }
 
   get hasStaged(): boolean {
