@@ -21,7 +21,7 @@ import { type Decision, Dependencies, OBJECT, type Ruleset } from '../rules/inde
 import type { ExplainDenial } from './denials.ts'
 import { admin, type Identity } from './identity.ts'
 import { IndexKeeper } from './indexes.ts'
-import { deliver } from './listeners/fan-out.ts'
+import { deliver, type Touched } from './listeners/fan-out.ts'
 import type { Listener, Subscriber, Wire } from './listeners/listener.ts'
 import type { LiveQuery } from './listeners/listener-tree.ts'
 import { LiveQueries } from './listeners/live-queries.ts'
@@ -341,13 +341,22 @@ export class Database {
     if (write.isCheckOnly || entries.length === 0 || isUnchanged(entries, head)) return null
     const revision = this.#stage(entries)
     write.entries = entries
-    this.#queries.staged(entries)
     this.#options.counters.writes += 1
-    for (const { path } of entries) {
-      this.#recent.add(path, revision)
-      this.#rights.touchedBy(path, head, (listener) => this.#askInGroup(listener))
-    }
+    this.#follow(entries, revision)
     return { revision, timestampMs: nowMs, entries }
+  }
+
+  /** What has to move with a staged commit. The commit stands, so a bug here must not have it called refused. */
+  #follow(entries: readonly Entry[], revision: number): void {
+    try {
+      this.#queries.staged(entries)
+      for (const { path } of entries) {
+        this.#recent.add(path, revision)
+        this.#rights.touchedBy(path, this.#store.head, (listener) => this.#askInGroup(listener))
+      }
+    } catch (error) {
+      this.#options.onBug(error)
+    }
   }
 
   /**
@@ -373,6 +382,19 @@ export class Database {
   }
 
   #publish(commits: readonly Commit[]): void {
+    const revision = commits[commits.length - 1]!.revision
+    try {
+      deliver(this.#touchedBy(commits), revision, this.#wires)
+    } finally {
+      // Whatever went wrong: reads wait until what is flushed counts as published.
+      this.#publishedRevision = revision
+    }
+    this.collectGarbage()
+    this.#indexes.wake()
+  }
+
+  /** What a group did to each query, after those who may no longer hear of it were told so. */
+  #touchedBy(commits: readonly Commit[]): Touched {
     for (const listener of this.#askedInGroup) if (listener.isRevoked) this.#cancel(listener)
     this.#askedInGroup.clear()
     const registered = this.#askAfterGroup
@@ -380,15 +402,9 @@ export class Database {
     for (const listener of registered) this.#askNow(listener)
     const touched = this.#queries.published(commits, (live, error) => this.#end(live, error))
     if (this.#rights.timeDependent.size > 0) {
-      for (const live of touched.keys()) {
-        const onQuery = this.#rights.timeDependent.get(live)
-        if (onQuery !== undefined) for (const listener of [...onQuery]) this.#askNow(listener)
-      }
+      for (const live of touched.keys()) this.#askIfTimeHasCome(this.#rights.timeDependent.get(live))
     }
-    this.#publishedRevision = commits[commits.length - 1]!.revision
-    deliver(touched, this.#publishedRevision, this.#wires)
-    this.collectGarbage()
-    this.#indexes.wake()
+    return touched
   }
 
   /** The disk refused the group: what was decided about listeners within it never happened. */
@@ -504,12 +520,15 @@ export class Database {
     }
   }
 
+  #askIfTimeHasCome(listeners: Iterable<Listener> = []): void {
+    const nowMs = this.#options.nowMs()
+    for (const listener of [...listeners]) if (listener.grant.changesAtMs <= nowMs) this.#askNow(listener)
+  }
+
   #keepTimeCheck(): void {
     if (this.#timeCheck !== null || this.#rights.timeDependent.size === 0) return
     this.#timeCheck = setInterval(() => {
-      for (const onQuery of [...this.#rights.timeDependent.values()]) {
-        for (const listener of [...onQuery]) this.#askNow(listener)
-      }
+      for (const onQuery of [...this.#rights.timeDependent.values()]) this.#askIfTimeHasCome(onQuery)
       if (this.#rights.timeDependent.size === 0 && this.#timeCheck !== null) {
         clearInterval(this.#timeCheck)
         this.#timeCheck = null

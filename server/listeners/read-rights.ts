@@ -14,14 +14,17 @@ import type { LiveQuery } from './listener-tree.ts'
 export interface Grant {
   /** What the rules saw, and where; empty when no data was looked at. */
   readonly sights: readonly Sight[]
-  readonly isTimeDependent: boolean
+  /** When the clock alone may change the answer, Unix milliseconds; infinity where it cannot. */
+  readonly changesAtMs: number
 }
 
 /** An admin's right and that of rules that look at nothing. */
-export const UNCONDITIONAL: Grant = { sights: [], isTimeDependent: false }
+export const UNCONDITIONAL: Grant = { sights: [], changesAtMs: Number.POSITIVE_INFINITY }
 
-export function grantFrom({ sights, timeDependent }: Dependencies): Grant {
-  return sights.length === 0 && !timeDependent ? UNCONDITIONAL : { sights, isTimeDependent: timeDependent }
+export function grantFrom({ sights, timeDependent, changesAtMs }: Dependencies): Grant {
+  if (!timeDependent)
+    return sights.length === 0 ? UNCONDITIONAL : { sights, changesAtMs: Number.POSITIVE_INFINITY }
+  return { sights, changesAtMs }
 }
 
 interface Node {
@@ -32,12 +35,12 @@ interface Node {
 
 export class ReadRights {
   readonly #root: Node = { children: null, dependants: null }
-  /** Listeners whose rule looked at the clock, by query: asked again before each delivery and every second. */
+  /** Listeners whose right the clock alone may end, by query: asked again once their moment has come. */
   readonly timeDependent = new Map<LiveQuery, Set<Listener>>()
 
   add(listener: Listener): void {
-    const { sights, isTimeDependent } = listener.grant
-    if (isTimeDependent) {
+    const { sights, changesAtMs } = listener.grant
+    if (changesAtMs !== Number.POSITIVE_INFINITY) {
       const onQuery = this.timeDependent.get(listener.live)
       if (onQuery === undefined) this.timeDependent.set(listener.live, new Set([listener]))
       else onQuery.add(listener)
