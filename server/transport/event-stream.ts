@@ -14,6 +14,7 @@
 import type { Path, Query, RequestError, Step, Value } from '../../protocol/index.ts'
 import type { Database } from '../database.ts'
 import type { Identity } from '../identity.ts'
+import { noIndex } from '../indexes.ts'
 import type { Listener, Subscriber, Wire } from '../listeners/listener.ts'
 import type { LiveQuery } from '../listeners/listener-tree.ts'
 import { isPriorityPath } from '../write-entries.ts'
@@ -140,6 +141,8 @@ class EventStream implements Subscriber {
   readonly isExport: boolean
   readonly #database: Database
   readonly #listener: Listener
+  /** Shows a part of the list, which takes an index as long as it lasts. */
+  readonly #isWindowed: boolean
   readonly #parts: EventStreamParts
   readonly #ended: () => void
   #out: OutStream | null = null
@@ -161,8 +164,14 @@ class EventStream implements Subscriber {
     this.#database = request.database
     this.#parts = parts
     this.#ended = ended
-    const { listener, value, revision } = request.database.listen(this, request.path, request.query)
+    const { listener, value, revision, warning } = request.database.listen(this, request.path, request.query)
+    if (warning !== null) {
+      // Other wires filter at the client; what reads a stream expects the server to.
+      request.database.unlisten(listener)
+      throw noIndex(request.path, request.query!)
+    }
     this.#listener = listener
+    this.#isWindowed = listener.live.window !== null
     this.#first = this.#holds(request) ? null : { value, revision }
     wire.add(listener.live, this)
     if (request.expiresAtMs !== null) this.#expireAt(request.expiresAtMs)
@@ -186,6 +195,11 @@ class EventStream implements Subscriber {
   }
 
   changed(events: string): void {
+    const { live } = this.#listener
+    if (this.#isWindowed && live.window === null) {
+      this.#finish(eventText('cancel', noIndex(live.path, live.query!).message))
+      return
+    }
     if (this.#out === null || this.#isFull || this.#pieces !== null) {
       this.#isBehind = true
       return
@@ -195,12 +209,14 @@ class EventStream implements Subscriber {
 
   keepAlive(): void {
     if (this.#out !== null && !this.#isFull && this.#pieces === null) {
-      this.#write('event: keep-alive\ndata: null\n\n')
+      this.#write(eventText('keep-alive', null))
     }
   }
 
-  canceled(_live: LiveQuery, _error: RequestError): void {
-    this.#finish('event: cancel\ndata: "Permission denied."\n\n')
+  canceled(_live: LiveQuery, error: RequestError): void {
+    this.#finish(
+      eventText('cancel', error.kind === 'permissionDenied' ? 'Permission denied.' : error.message),
+    )
   }
 
   /** Whether the client already has what the listener starts with. */
@@ -258,7 +274,7 @@ class EventStream implements Subscriber {
     const delayMs = Math.min(Math.max(expiresAtMs - this.#parts.nowMs(), 0), 0x7fffffff)
     this.#expiry = setTimeout(() => {
       if (this.#parts.nowMs() < expiresAtMs) this.#expireAt(expiresAtMs)
-      else this.#finish('event: auth_revoked\ndata: "credential is no longer valid"\n\n')
+      else this.#finish(eventText('auth_revoked', 'credential is no longer valid'))
     }, delayMs)
   }
 
@@ -303,15 +319,15 @@ function eventsOf(steps: readonly Step[], id: string, isExport: boolean): string
     const isPatch = changes.length > 1 && changes.every(([path]) => path !== '')
     if (isPatch) {
       const data = Object.fromEntries(changes.map(([path, value]) => [path, shown(value)]))
-      events += eventOf('patch', id, { path: '/', data })
+      events += eventText('patch', { path: '/', data }, id)
     } else {
       for (const [path, value] of changes)
-        events += eventOf('put', id, { path: `/${path}`, data: shown(value) })
+        events += eventText('put', { path: `/${path}`, data: shown(value) }, id)
     }
   }
   return events
 }
 
-function eventOf(name: 'put' | 'patch', id: string, data: { path: string; data: unknown }): string {
-  return `event: ${name}\nid: ${id}\ndata: ${JSON.stringify(data)}\n\n`
+function eventText(event: string, data: unknown, id: string | null = null): string {
+  return `event: ${event}\n${id === null ? '' : `id: ${id}\n`}data: ${JSON.stringify(data)}\n\n`
 }

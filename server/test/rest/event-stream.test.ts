@@ -212,7 +212,9 @@ test('a client that stops reading misses steps, never the state: it gets the who
   const server = await serveRest(t)
   const { hostname, port } = new URL(server.url)
   const socket = connect(Number(port), hostname)
-  t.onTestFinished(() => socket.destroy())
+  t.onTestFinished(() => {
+    socket.destroy()
+  })
   socket.write('GET /log.json HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n')
   await new Promise((resolve) => socket.once('readable', resolve))
 

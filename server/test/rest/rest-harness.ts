@@ -4,6 +4,7 @@
 import { type ClientRequest, get, type IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
 import type { ConfigValues } from '../../config.ts'
+import type { ServerParts } from '../../server.ts'
 import { type Cleanup, OPEN, serve, type TestServer } from '../harness.ts'
 
 export const ADMIN_KEY = 'the admin key that the REST tests use'
@@ -12,7 +13,7 @@ export const AS_ADMIN = { Authorization: `Bearer ${ADMIN_KEY}` }
 /** A server with an admin key, by default with everything open. */
 export function serveRest(
   t: Cleanup,
-  options: { rules?: object; config?: ConfigValues; parts?: Parameters<typeof serve>[1]['parts'] } = {},
+  options: { rules?: object; config?: ConfigValues; parts?: ServerParts } = {},
 ): Promise<TestServer> {
   const { rules = OPEN, config = {}, parts } = options
   return serve(t, {
