@@ -48,11 +48,11 @@ afterAll(() => rmSync(root, { recursive: true, force: true }))
 
 describe('the LMDB store', () => {
   storeContract({ open })
-  storeModel({ open, reopen }, 60)
+  storeModel({ open, reopen }, 15)
 })
 
 describe('the LMDB store with durability `committed`', () => {
-  storeModel({ open: (options) => open({ ...options, durability: 'committed' }), reopen }, 20)
+  storeModel({ open: (options) => open({ ...options, durability: 'committed' }), reopen }, 5)
 
   test('what was acked is there after closing', async () => {
     let store = await open({ durability: 'committed' })

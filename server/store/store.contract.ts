@@ -289,14 +289,15 @@ export function storeContract(harness: StoreHarness): void {
       const store = await harness.open()
       await write(store, '/', { list: listOf(200, () => ({ inner: listOf(200) })), other: 1 })
 
+      set(store, '/other', 2)
       store.stagePriority(['list'], 1)
       store.stagePriority(['list', 'k0000001', 'inner'], 1)
       set(store, '/list/k0000001/inner/k0000001/n', 2)
       set(store, '/list', null)
       await store.flush()
 
-      expect(store.flushed.read([])).toEqual({ other: 1 })
-      expect(store.head.read([])).toEqual({ other: 1 })
+      expect(store.flushed.read([])).toEqual({ other: 2 })
+      expect(store.head.read([])).toEqual({ other: 2 })
     })
 
     test('a list emptied child by child in one group vanishes, in time that grows with the list only', async () => {
