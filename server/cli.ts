@@ -5,6 +5,7 @@
 import type { EventEmitter } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
+import { addRulesCommands } from '../rules/cli.ts'
 import { type Config, ConfigError, type Input, inputs, loadConfig, parseDuration } from './config.ts'
 import { serve } from './serve.ts'
 import type { startServer } from './server.ts'
@@ -38,6 +39,13 @@ export async function runCli(args: readonly string[], parts: CliParts): Promise<
     code = exitCode
   })
   addToken(program, parts)
+  addRulesCommands(program, {
+    out: (text) => parts.out(`${text}\n`),
+    fail: (text) => parts.err(`${text}\n`),
+    exit: (exitCode) => {
+      code = exitCode
+    },
+  })
   try {
     await program.parseAsync(args, { from: 'user' })
     return code
