@@ -9,7 +9,7 @@ import type { Connection } from './connection.ts'
 import { Histogram } from './histogram.ts'
 import { pause, type ServerProcess } from './server-process.ts'
 import type { System } from './systems/system.ts'
-import { eachUpdate, updateText } from './update.ts'
+import { updateReader, updateText } from './update.ts'
 
 const TOPIC = 'a'
 /** Connections opened at the same time: a server's listen queue may hold no more than 128. */
@@ -40,7 +40,8 @@ export class UpdateStream {
     this.#publisher = publisher
     this.#subscribers = subscribers
     this.#bytes = bytes
-    for (const subscriber of subscribers) this.#watch(subscriber)
+    const read = updateReader(system.textBefore)
+    for (const subscriber of subscribers) this.#watch(subscriber, read)
   }
 
   static async open(system: System, server: ServerProcess, options: StreamOptions): Promise<UpdateStream> {
@@ -88,7 +89,7 @@ export class UpdateStream {
     this.#publisher.close()
   }
 
-  #watch(subscriber: Connection): void {
+  #watch(subscriber: Connection, read: ReturnType<typeof updateReader>): void {
     let last = 0
     const found = (number: number): void => {
       if (number !== last + 1) throw new Error(`${this.#system.name}: update ${number} came after ${last}`)
@@ -98,7 +99,7 @@ export class UpdateStream {
       update.missing -= 1
       if (update.missing === 0) this.#arrived(number, update.atMs)
     }
-    subscriber.onFrame = (payload) => eachUpdate(payload, found)
+    subscriber.onFrame = (payload) => read(payload, found)
   }
 
   #arrived(number: number, atMs: number): void {

@@ -10,8 +10,6 @@ import type { System } from '../systems/system.ts'
 import type { ScenarioOptions, Table } from '../table.ts'
 import { UpdateStream } from '../update-stream.ts'
 
-const WARM_UP_SECONDS = 1
-
 interface Measured extends Record<string, number> {
   deliveriesPerSecond: number
   cpuMicros: number
@@ -76,7 +74,7 @@ async function measure(
   const measured: Measured[] = []
   for (const inFlight of options.inFlights) {
     stream.keepInFlight(inFlight)
-    await pause(WARM_UP_SECONDS)
+    await pause(Math.min(1, options.seconds / 4))
     stream.latency.reset()
     const cpuBefore = server.cpuMicros()
     const ownCpuBefore = process.cpuUsage()

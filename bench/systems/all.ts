@@ -1,6 +1,9 @@
 /**
  * Every system, and how one picks among them.
  */
+import { acebase } from './acebase.ts'
+import { deepstream } from './deepstream.ts'
+import { firebaseServer, hearthFirebase } from './firebase-wire.ts'
 import { hearth, hearthWithDeaf } from './hearth.ts'
 import { mosquitto } from './mosquitto.ts'
 import { nats } from './nats.ts'
@@ -11,9 +14,9 @@ import type { System } from './system.ts'
 import { wsRooms } from './ws.ts'
 
 const all: readonly System[] = [
-  ...[hearth, hearthWithDeaf],
+  ...[hearth, hearthFirebase, hearthWithDeaf],
   ...[rawUws, redis, nats, mosquitto],
-  ...[wsRooms, socketIo],
+  ...[wsRooms, socketIo, firebaseServer, acebase, deepstream],
 ]
 
 /**
@@ -37,7 +40,7 @@ export function pickSystems(
       missing.push(`not measured, as it is not installed: ${system.name} (${system.install})`)
     else {
       systems.push(system)
-      versions.push(`${system.name} ${version}`)
+      if (!system.name.startsWith('Hearth')) versions.push(`${system.name} ${version}`)
     }
   }
   return { systems, notes: [`versions: ${versions.join(', ')}`, ...missing] }

@@ -15,16 +15,17 @@ export const socketIo: System = {
   install: 'npm run bench:peers',
   start: () => ServerProcess.start([process.execPath, `${PEERS}/socket-io.mjs`]),
   async subscribe(server, topic) {
-    const connection = await connect(server.port)
+    const connection = await connectEngine(server.port)
     sendText(connection, `42["join",${JSON.stringify(topic)}]`)
     await connection.until((payload) => payload.toString('latin1') === '42["joined"]')
     return connection
   },
-  publisher: (server) => connect(server.port),
+  publisher: (server) => connectEngine(server.port),
   publish: (connection, topic, text) => sendText(connection, `42["publish","${topic}","${text}"]`),
 }
 
-async function connect(port: number): Promise<Connection> {
+/** A connection of Socket.IO's default namespace. */
+export async function connectEngine(port: number): Promise<Connection> {
   const connection = await openWebSocket(port, '/socket.io/?EIO=4&transport=websocket')
   await connection.until((payload) => payload[0] === 0x30)
   sendText(connection, '40')

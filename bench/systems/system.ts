@@ -13,13 +13,15 @@ export interface System {
   /** What makes `version` answer. */
   readonly install: string
   start(): Promise<ServerProcess>
-  /** Settles once every later update of the topic will arrive. The updates are found by `eachUpdate`. */
+  /** Settles once every later update of the topic will arrive. The updates are found by `updateReader`. */
   subscribe(server: ServerProcess, topic: string): Promise<Connection>
   publisher(server: ServerProcess): Promise<Connection>
   /**
    * @param key Where in the topic, in systems that store a tree; others send the text alone.
    */
   publish(connection: Connection, topic: string, text: string, key?: string): void
+  /** What precedes an update's text in a subscriber's bytes, where the text occurs in other roles too. */
+  readonly textBefore?: string
   /** Further subscribers that never read, as a share of those that do. */
   readonly deafShare?: number
 }
