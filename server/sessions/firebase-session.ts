@@ -33,7 +33,7 @@ import {
   shutdown,
 } from './firebase-messages.ts'
 import { type HeldAnswer, Outbox, type OutboxLimits } from './firebase-outbox.ts'
-import type { FirebaseWire, Receiver } from './firebase-wire.ts'
+import { type FirebaseWire, pushTag, type Receiver } from './firebase-wire.ts'
 import type { SessionCounters } from './native-session.ts'
 import type { Sink } from './sink.ts'
 
@@ -387,18 +387,18 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
     }
     // Listening again under the same tag starts it anew.
     this.#unlisten(path, tag)
-    const { listener, value } = this.#database.listen(this, path, query)
+    const { listener, value, warning } = this.#database.listen(this, path, query)
+    const ok = answer(number, warning === null ? {} : { w: [warning] })
     const listen: Listen = { path, tag, wireQuery, listener, heldAnswer: null }
-    const isWithClient =
-      isSame(value, hash) || this.#outbox.trySend(dataPush(listener.live.pathText, value, tag))
+    const isWithClient = isSame(value, hash) || this.#outbox.trySend(wholeValue(listener.live, value, tag))
     this.#listens.set(key, listen)
     if (this.#outbox.isSlow) this.wire.suspend(listener.live, tag, this)
     else this.wire.subscribe(listener.live, tag, this)
     if (isWithClient) {
-      this.#send(answer(number, {}))
+      this.#send(ok)
       return
     }
-    const held: HeldAnswer = { text: answer(number, {}) }
+    const held: HeldAnswer = { text: ok }
     listen.heldAnswer = { number, answer: held }
     this.#stale.add(listen)
     this.#outbox.hold(held)
@@ -518,9 +518,13 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
       this.#stale.delete(listen)
       listen.heldAnswer = null
       const { value } = this.#database.snapshotOf(listener)
-      yield dataPush(listener.live.pathText, value, tag)
+      yield wholeValue(listener.live, value, tag)
     }
   }
+}
+
+function wholeValue(live: LiveQuery, value: Value, tag: number | null): string {
+  return dataPush(live.pathText, value, pushTag(live, tag))
 }
 
 /** Whether the client holds the value already. */

@@ -69,9 +69,10 @@ export class FirebaseWire implements Wire {
   deliver(live: LiveQuery, steps: readonly Step[]): void {
     const tags = this.#receivers.get(live)
     if (tags === undefined) return
-    for (const open of pushesOf(live, steps)) {
+    for (const open of pushesOf(live, stepsThatLast(live, steps))) {
       for (const [tag, { subscribed }] of tags) {
-        const message = tag === null ? `${open}}}}` : `${open},"t":${tag}}}}`
+        const named = pushTag(live, tag)
+        const message = named === null ? `${open}}}}` : `${open},"t":${named}}}}`
         this.#send(live, tag, subscribed, message)
       }
     }
@@ -108,6 +109,27 @@ export class FirebaseWire implements Wire {
 }
 
 /**
+ * The tag that pushes of a listen carry: a query that is served whole, since its order has no index, is told so by
+ * pushes without one. Then the client keeps all of the value and picks what the query shows; under a tag it would
+ * keep what the query shows, and ignore changes of anything else.
+ */
+export function pushTag(live: LiveQuery, tag: number | null): number | null {
+  return live.window === null ? null : tag
+}
+
+/** A query that turns from a window into the whole value, or back, starts anew: what its steps before did is part of it. */
+function stepsThatLast(live: LiveQuery, steps: readonly Step[]): readonly Step[] {
+  return live.query === null
+    ? steps
+    : steps.slice(
+        Math.max(
+          0,
+          steps.findLastIndex((step) => step[0] === ''),
+        ),
+      )
+}
+
+/**
  * The messages of a group, each without its end, so that a tag fits in. Writes apart from each other share one:
  * a frame costs more than what is in it.
  */
@@ -126,7 +148,7 @@ function pushesOf(live: LiveQuery, steps: readonly Step[]): string[] {
 function pushOf(live: LiveQuery, step: Step): string {
   const at = step[0] as string
   // A window changes in one merge at the query’s own path, whatever the number of children that came and went.
-  if (step.length === 2 && (at === '' || live.query === null)) {
+  if (step.length === 2 && (at === '' || live.window === null)) {
     return overwrite(at === '' ? live.pathText : joined(live.pathText, at), JSON.stringify(step[1] as Value))
   }
   const merge = new Merge(live)
