@@ -5,6 +5,9 @@
  *   packed   msgpack of a leaf of any size, or of an object of at most `packedBytesMax`
  *   branch   0xc1 (a byte msgpack never begins with) | msgpack [node id, priority]
  *
+ * The wire's own codec serves here too: a 150-byte message decodes in 0.85 us (msgpackr 1.47, JSON.parse 0.66) and a
+ * 100-byte text in 0.15 (0.27); encoding takes 0.95 and 0.18 us (msgpackr 0.74 and 0.32).
+ *
  * INVARIANT: a packed value contains no branch; an object that is too large for one row is a branch, and so are all
  * objects above it.
  */
