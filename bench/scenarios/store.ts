@@ -137,7 +137,10 @@ function within(key: string): { from: string; to: string } {
 
 function place(value: ValueObject, keys: readonly string[], depth: number, bytes: Uint8Array): void {
   let at = value
-  for (let i = depth; i < keys.length - 1; i++) at = (at[keys[i]!] ??= {}) as ValueObject
+  for (const key of keys.slice(depth, -1)) {
+    at[key] ??= {}
+    at = at[key] as ValueObject
+  }
   at[keys[keys.length - 1]!] = decodePacked(bytes)
 }
 
