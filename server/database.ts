@@ -178,11 +178,12 @@ export class Database {
   }
 
   /** @throws {RequestError} `permission_denied`, `too_large`, `no_index` */
-  get(identity: Identity, path: Path, query: Query | null): ReadResult {
+  get(identity: Identity, path: Path, query: Query | null, nodesMax = Number.POSITIVE_INFINITY): ReadResult {
     assert(this.isReadable)
     this.#options.counters.reads += 1
     this.#assertMayRead(identity, path, query, null)
-    return { revision: this.#publishedRevision, value: this.#queries.read(path, query) }
+    const leavesMax = Math.min(nodesMax, this.#options.readNodesMax)
+    return { revision: this.#publishedRevision, value: this.#queries.read(path, query, leavesMax) }
   }
 
   /**

@@ -66,11 +66,13 @@ export class LiveQueries {
 
   /**
    * The value a query shows in the flushed state.
+   * @param leavesMax Fewer than one read may return at most.
    * @throws {RequestError} `too_large`, and `no_index` where its order has none.
    */
-  read(path: Path, query: Query | null): Value {
-    if (query === null) return this.#readWhole(path)
-    const value = declares(this.#options.indexesAt(path), query) ? this.#readQuery(path, query) : undefined
+  read(path: Path, query: Query | null, leavesMax = this.#options.leavesMax): Value {
+    if (query === null) return this.#readWhole(path, leavesMax)
+    const isDeclared = declares(this.#options.indexesAt(path), query)
+    const value = isDeclared ? this.#readQuery(path, query, leavesMax) : undefined
     if (value === undefined) throw noIndex(path, query)
     return value
   }
@@ -253,20 +255,19 @@ export class LiveQueries {
     return declares(this.#options.indexesAt(path), query) && walk(this.#store, path, query) !== null
   }
 
-  #readWhole(path: Path): Value {
-    return this.#bounded(path, () => this.#store.flushed.read(path, this.#options.leavesMax))
+  #readWhole(path: Path, leavesMax = this.#options.leavesMax): Value {
+    return this.#bounded(path, leavesMax, () => this.#store.flushed.read(path, leavesMax))
   }
 
-  #readQuery(path: Path, query: Query): Value | undefined {
-    return this.#bounded(path, () => readQuery(this.#store, path, query, this.#options.leavesMax))
+  #readQuery(path: Path, query: Query, leavesMax = this.#options.leavesMax): Value | undefined {
+    return this.#bounded(path, leavesMax, () => readQuery(this.#store, path, query, leavesMax))
   }
 
-  #bounded<T>(path: Path, read: () => T): T {
+  #bounded<T>(path: Path, leavesMax: number, read: () => T): T {
     try {
       return read()
     } catch (error) {
       if (!(error instanceof TooLargeError)) throw error
-      const { leavesMax } = this.#options
       throw new RequestError(
         'tooLarge',
         `\`${formatPath(path)}\` holds more than ${leavesMax} values; read a part of it`,

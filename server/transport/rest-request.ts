@@ -73,6 +73,17 @@ export function timeoutOf(params: URLSearchParams): number | null {
   return ms
 }
 
+/**
+ * Values an answer may have, for clients that would rather be refused than handle more. Not a parameter of Firebase's.
+ * @throws {HttpError} 400
+ */
+export function nodesMaxOf(params: URLSearchParams): number {
+  const raw = params.get('nodesMax')
+  if (raw === null) return Number.POSITIVE_INFINITY
+  if (/^[1-9]\d{0,14}$/.test(raw)) return Number(raw)
+  throw badRequest('nodesMax must be a positive integer')
+}
+
 const MiB = 1024 * 1024
 
 /**

@@ -25,6 +25,7 @@ import {
   isExportOf,
   isRestPath,
   methodOf,
+  nodesMaxOf,
   parseJsonBody,
   parseObjectBody,
   parseUpdate,
@@ -156,7 +157,7 @@ class Rest {
       const value = database.priority(identity, path.slice(0, -1))
       return { revision: database.revision, value, isExport }
     }
-    return { ...readAt(database, identity, path, wanted), isExport }
+    return { ...readAt(database, identity, path, wanted, nodesMaxOf(query)), isExport }
   }
 
   async #put(context: Context): Promise<HttpReply> {
@@ -262,9 +263,15 @@ async function assertReadable({ database, identity, path }: Context): Promise<vo
   database.priority(identity, path)
 }
 
-function readAt(database: Database, identity: Identity, path: Path, query: Query | null): ReadResult {
+function readAt(
+  database: Database,
+  identity: Identity,
+  path: Path,
+  query: Query | null,
+  nodesMax?: number,
+): ReadResult {
   try {
-    return database.get(identity, path, query)
+    return database.get(identity, path, query, nodesMax)
   } catch (error) {
     const isTooLarge = error instanceof RequestError && error.kind === 'tooLarge'
     throw isTooLarge ? badRequest(READ_TOO_LARGE) : error
