@@ -59,7 +59,7 @@ function isPlainPath(text: string, start: number, end: number): boolean {
     const unit = text.charCodeAt(i)
     if (unit === 47 || unit === 95) {
       if (before === unit) return false
-    } else if (unit < 128 && IS_FORBIDDEN[unit] !== 0) return false
+    } else if (unit < 128 ? IS_FORBIDDEN[unit] !== 0 : isSurrogate(unit)) return false
     before = unit
   }
   return before !== 47
@@ -71,6 +71,9 @@ export function keyProblem(key: string): string | null {
   if (hasForbidden(key)) {
     return `key \`${clip(key)}\` contains a forbidden character; keys may not contain . # $ [ ] / or control characters`
   }
+  if (!isWellFormed(key)) {
+    return `key \`${clip(key)}\` contains half of a surrogate pair; keys are well-formed Unicode`
+  }
   // A UTF-16 unit is at most 3 bytes of UTF-8, so short keys need no count.
   if (key.length > KEY_BYTES_MAX / 3 && utf8Length(key) > KEY_BYTES_MAX) {
     return `key \`${clip(key)}\` is ${utf8Length(key)} bytes long; keys may have at most ${KEY_BYTES_MAX}`
@@ -78,6 +81,24 @@ export function keyProblem(key: string): string | null {
   // Refused so that no plain object anywhere, in a server or in an app, can have its prototype swapped.
   if (key === '__proto__') return 'key `__proto__` is reserved'
   return null
+}
+
+/** In a pattern with the `u` flag a pair is one character, so only a half matches. UTF-8 has no bytes for it. */
+const LONE_SURROGATE = /\p{Surrogate}/u
+
+function isSurrogate(unit: number): boolean {
+  return unit >= 0xd800 && unit <= 0xdfff
+}
+
+/** Not in every browser yet; where it is there it does not look at texts of one-byte characters at all. */
+function isWellFormed(text: string): boolean {
+  const native = (text as { isWellFormed?: () => boolean }).isWellFormed
+  return native === undefined ? !LONE_SURROGATE.test(text) : native.call(text)
+}
+
+/** Text as the store and the wire can hold it: halves of surrogate pairs, which JSON may bring, become U+FFFD. */
+export function wellFormed(text: string): string {
+  return isWellFormed(text) ? text : text.replace(new RegExp(LONE_SURROGATE, 'gu'), '\ufffd')
 }
 
 /** A loop, since a regular expression costs more than a short key. */

@@ -5,6 +5,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { RequestError, type RequestErrorKind } from './errors.ts'
+import { parsePath } from './path.ts'
 import { anyPath, anyValue, type Tree, toTree, toValue } from './value.model.ts'
 import {
   childKeys,
@@ -389,4 +390,12 @@ test('a path that ends in .priority changes the priority of a node that exists',
   expect(withValueAt({ a: 5 }, ['a', '.priority'], 2)).toEqual({ a: { '.value': 5, '.priority': 2 } })
   expect(withValueAt({ a: { b: 1, '.priority': 1 } }, ['a', '.priority'], null)).toEqual({ a: { b: 1 } })
   expect(withValueAt({ a: 5 }, ['b', '.priority'], 2)).toEqual({ a: 5 })
+})
+
+test('half of a surrogate pair becomes U+FFFD in a text and is refused in a key', () => {
+  expect(parseValue('a\ud83d')).toBe('a\ufffd')
+  expect(parseValue({ text: '\ude00😀' })).toEqual({ text: '\ufffd😀' })
+  expect(() => parseValue({ 'a\ud83d': 1 })).toThrow(/surrogate/)
+  expect(() => parsePath('a/\ud83d')).toThrow(/surrogate/)
+  expect(parsePath('😀')).toEqual(['😀'])
 })

@@ -9,7 +9,16 @@
  * `parseValue` makes this form from anything a client may send; everything else may rely on it.
  */
 import { RequestError } from './errors.ts'
-import { clip, compareKeys, keyProblem, PATH_DEPTH_MAX, type Path, quoteInput, utf8Length } from './path.ts'
+import {
+  clip,
+  compareKeys,
+  keyProblem,
+  PATH_DEPTH_MAX,
+  type Path,
+  quoteInput,
+  utf8Length,
+  wellFormed,
+} from './path.ts'
 
 export type Leaf = boolean | number | string
 export type Priority = number | string
@@ -160,7 +169,7 @@ function parseString(raw: string): string {
       `string \`${clip(raw)}\` has ${utf8Length(raw)} bytes; strings may have at most ${STRING_BYTES_MAX}`,
     )
   }
-  return raw
+  return wellFormed(raw)
 }
 
 function parseArray(raw: readonly unknown[], depth: number): Value {

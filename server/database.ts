@@ -337,10 +337,12 @@ export class Database {
       if (!decision.allowed)
         throw this.#denied('write', decision.path ?? entries[0]!.path, write.identity, decision)
     }
+    const isNothing = write.isCheckOnly || entries.length === 0 || isUnchanged(entries, head)
+    // First, since a full store refuses here, and then nothing of the write may be staged.
+    const revision = isNothing ? 0 : this.#stage(entries)
     if (write.records !== null)
       for (const [key, value] of write.records) this.#store.records.stage(key, value)
-    if (write.isCheckOnly || entries.length === 0 || isUnchanged(entries, head)) return null
-    const revision = this.#stage(entries)
+    if (isNothing) return null
     write.entries = entries
     this.#options.counters.writes += 1
     this.#follow(entries, revision)
