@@ -12,7 +12,6 @@ import {
   type Bound,
   clip,
   hasOwn,
-  isLeaf,
   keyProblem,
   type Leaf,
   type Order,
@@ -26,7 +25,30 @@ import {
 const MIN_NAME = '[MIN_NAME]'
 const MAX_NAME = '[MAX_NAME]'
 
-const FIELDS = new Set(['i', 'sp', 'sn', 'sin', 'ep', 'en', 'ein', 'l', 'vf'])
+/** Checked even where they mean nothing: a revocation repeats the client's query as it was. */
+const TYPES: Record<string, readonly string[]> = {
+  i: ['string'],
+  sp: ['boolean', 'number', 'string', 'null'],
+  ep: ['boolean', 'number', 'string', 'null'],
+  sn: ['string'],
+  en: ['string'],
+  sin: ['boolean'],
+  ein: ['boolean'],
+  l: ['number'],
+  vf: ['string'],
+}
+
+interface WireQuery {
+  i?: string
+  sp?: Leaf | null
+  sn?: string
+  sin?: boolean
+  ep?: Leaf | null
+  en?: string
+  ein?: boolean
+  l?: number
+  vf?: string
+}
 
 /**
  * @returns null for the whole value: an order without range or limit is no query.
@@ -35,39 +57,37 @@ const FIELDS = new Set(['i', 'sp', 'sn', 'sin', 'ep', 'en', 'ein', 'l', 'vf'])
 export function parseFirebaseQuery(raw: unknown): Query | null {
   if (raw === undefined || raw === null) return null
   if (typeof raw !== 'object' || Array.isArray(raw)) throw invalid('`q` is not an object')
-  const wire = raw as Record<string, unknown>
-  for (const field of Object.keys(wire)) {
-    if (!FIELDS.has(field)) throw invalid(`unknown field \`${clip(field)}\``)
+  for (const [field, value] of Object.entries(raw)) {
+    if (!hasOwn(TYPES, field)) throw invalid(`unknown field \`${clip(field)}\``)
+    const types = TYPES[field]!
+    if (!types.includes(value === null ? 'null' : typeof value)) {
+      throw invalid(`\`${field}\` is \`${quoteInput(value)}\`; expected a ${types.join(', ')}`)
+    }
   }
-  const orderBy = parseOrder(wire['i'])
+  const wire = raw as WireQuery
+  const orderBy = parseOrder(wire.i)
   const query: Query = { orderBy }
   if (isBounded(wire, 'sp', orderBy, MIN_NAME)) {
-    query.start = parseBound(orderBy, wire['sp'], wire['sn'], wire['sin'], MIN_NAME)
+    query.start = parseBound(orderBy, wire.sp!, wire.sn, wire.sin, MIN_NAME)
   }
   if (isBounded(wire, 'ep', orderBy, MAX_NAME)) {
-    query.end = parseBound(orderBy, wire['ep'], wire['en'], wire['ein'], MAX_NAME)
+    query.end = parseBound(orderBy, wire.ep!, wire.en, wire.ein, MAX_NAME)
   }
-  if (hasOwn(wire, 'l')) {
-    const count = wire['l']
-    if (typeof count !== 'number' || !Number.isSafeInteger(count) || count < 1) {
-      throw invalid(`limit \`${quoteInput(count)}\` is not a positive integer`)
-    }
-    query.limit = { count, from: parseSide(wire['vf'], query) }
+  if (wire.l !== undefined) {
+    const count = wire.l
+    if (!Number.isSafeInteger(count) || count < 1)
+      throw invalid(`limit \`${count}\` is not a positive integer`)
+    query.limit = { count, from: parseSide(wire.vf, query) }
   }
   return query.start === undefined && query.end === undefined && query.limit === undefined ? null : query
 }
 
 /** In the order of keys, a range that begins or ends where keys do has no bound there. */
-function isBounded(
-  wire: Record<string, unknown>,
-  field: 'sp' | 'ep',
-  orderBy: Order,
-  endOfKeys: string,
-): boolean {
+function isBounded(wire: WireQuery, field: 'sp' | 'ep', orderBy: Order, endOfKeys: string): boolean {
   return hasOwn(wire, field) && !(orderBy === 'key' && wire[field] === endOfKeys)
 }
 
-function parseOrder(raw: unknown): Order {
+function parseOrder(raw: string | undefined): Order {
   switch (raw) {
     case undefined:
     case '.priority':
@@ -77,7 +97,6 @@ function parseOrder(raw: unknown): Order {
     case '.value':
       return 'value'
   }
-  if (typeof raw !== 'string') throw invalid('`i` is not a text')
   try {
     const child = parsePath(raw)
     if (child.length > 0) return { child }
@@ -88,12 +107,13 @@ function parseOrder(raw: unknown): Order {
 }
 
 /** @param endOfKeys What an absent key stands for: every key is within, seen from this side. */
-function parseBound(orderBy: Order, value: unknown, name: unknown, isIn: unknown, endOfKeys: string): Bound {
-  if (value !== null && !isLeaf(value)) {
-    throw invalid('a range begins and ends at a boolean, a number, a string or null')
-  }
-  if (isIn !== undefined && typeof isIn !== 'boolean') throw invalid('`sin` and `ein` are booleans')
-  if (name !== undefined && typeof name !== 'string') throw invalid('`sn` and `en` are texts')
+function parseBound(
+  orderBy: Order,
+  value: Leaf | null,
+  name: string | undefined,
+  isIn: boolean | undefined,
+  endOfKeys: string,
+): Bound {
   const inclusive = isIn ?? true
   if (
     typeof value === 'string' &&
@@ -122,7 +142,7 @@ function parseKeyBound(value: Leaf | null): string {
   return value
 }
 
-function parseSide(raw: unknown, query: Query): 'first' | 'last' {
+function parseSide(raw: string | undefined, query: Query): 'first' | 'last' {
   switch (raw) {
     case 'l':
       return 'first'

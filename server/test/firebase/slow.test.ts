@@ -1,0 +1,124 @@
+/**
+ * Slow Firebase clients: sockets that stop reading end in exactly the server's state, or are told to come back;
+ * nobody else waits for them.
+ */
+import { expect, test } from 'vitest'
+import { type Value, withValueAt } from '../../../protocol/index.ts'
+import { OPEN, serve } from '../harness.ts'
+import { RawClient } from './raw-client.ts'
+
+const SMALL = { limits: { slowConsumerSoftBytes: 64 * 1024, slowConsumerDeadlineMs: 10_000 } }
+const CHUNK = 'é'.repeat(16_000)
+
+/** What a client that applies all pushes holds: of the whole value, or of the window under a tag. */
+function held(client: RawClient, tag?: number): Value {
+  let value: Value = null
+  for (const [action, body] of client.pushes) {
+    if (body.t !== tag || (action !== 'd' && action !== 'm')) continue
+    if (action === 'd') value = withValueAt(value, keysOf(body.p), body.d)
+    else {
+      for (const [path, child] of Object.entries(body.d)) {
+        value = withValueAt(value, [...keysOf(body.p), ...keysOf(path)], child as Value)
+      }
+    }
+  }
+  return value
+}
+
+function keysOf(path: string): string[] {
+  return path.split('/').filter((key) => key !== '')
+}
+
+test('a client that stops reading for a while ends in the server’s state, each message whole', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: SMALL })
+  const [slow, writer] = [
+    await RawClient.connect(t, server, { ns: null }),
+    await RawClient.connect(t, server, { ns: null }),
+  ]
+  await slow.ask('q', { p: '/big', h: '' })
+  await slow.ask('q', { p: '/small', h: '' })
+  const q = { i: '.key', l: 2, vf: 'r' }
+  await slow.ask('q', { p: '/list', q, t: 4, h: '' })
+
+  slow.socket.pause()
+  for (let n = 0; n < 400; n++) {
+    writer.send('p', { p: `/big/${n % 50}`, d: `${n} ${CHUNK}` })
+    writer.send('p', { p: '/small', d: n })
+    writer.send('p', { p: `/list/${1000 + n}`, d: n })
+  }
+  await writer.ask('p', { p: '/done', d: true })
+  slow.socket.resume()
+  await slow.next(({ d }) => d.b?.p === 'small' && d.b.d === 399)
+  await writer.ask('p', { p: '/list/9999', d: 'last' })
+  await slow.next(({ d }) => JSON.stringify(d.b?.d ?? '').includes('last'))
+
+  const { d: all } = await writer.ask('g', { p: '/', q: {} })
+  expect(held(slow)).toEqual({ big: all.big, small: all.small })
+  expect(held(slow, 4)).toEqual({ list: { 1399: 399, 9999: 'last' } })
+  // Conflated: what a client cannot keep up with is not kept for it.
+  expect(slow.heard.length).toBeLessThan(1200)
+})
+
+test('what a slow client asks is answered when it reads again, after the data the answers speak of', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: SMALL })
+  const [slow, writer] = [
+    await RawClient.connect(t, server, { ns: null }),
+    await RawClient.connect(t, server, { ns: null }),
+  ]
+  await slow.ask('q', { p: '/big', h: '' })
+  slow.socket.pause()
+  for (let n = 0; n < 400; n++) writer.send('p', { p: '/big', d: `${n} ${CHUNK}` })
+  await writer.ask('p', { p: '/other', d: 'there' })
+
+  const listen = slow.send('q', { p: '/other', h: '' })
+  const write = slow.send('p', { p: '/big', d: 'mine' })
+  const stale = slow.send('p', { p: '/big', d: 'never', h: 'junk' })
+  await writer.ask('s', {})
+  slow.socket.resume()
+  await slow.answer(stale)
+
+  const { log } = slow
+  expect(log.indexOf('d other')).toBeGreaterThan(-1)
+  expect(log.indexOf('d other')).toBeLessThan(log.indexOf(`ok ${listen}`))
+  const mine = slow.heard.findIndex(({ d }) => d.b?.p === 'big' && d.b.d === 'mine')
+  const answered = slow.heard.findIndex(({ d }) => d.r === write)
+  expect(mine).toBeGreaterThan(-1)
+  expect(mine).toBeLessThan(answered)
+  expect(log).toContain(`datastale ${stale}`)
+})
+
+test('others hear every change while one client does not read', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: SMALL })
+  const [slow, good, writer] = [
+    await RawClient.connect(t, server, { ns: null }),
+    await RawClient.connect(t, server, { ns: null }),
+    await RawClient.connect(t, server, { ns: null }),
+  ]
+  await slow.ask('q', { p: '/n', h: '' })
+  await good.ask('q', { p: '/n', h: '' })
+  slow.socket.pause()
+
+  for (let n = 0; n < 200; n++) await writer.ask('p', { p: '/n', d: { n, CHUNK } })
+  await good.next(({ d }) => d.b?.d?.n === 199)
+
+  expect(good.pushes.map(([, { d: data }]) => data.n)).toEqual(Array.from({ length: 200 }, (_, n) => n))
+})
+
+test('a client that does not read again is closed after its deadline', async (t) => {
+  const server = await serve(t, {
+    rules: OPEN,
+    config: { limits: { slowConsumerSoftBytes: 64 * 1024, slowConsumerDeadlineMs: 1000 } },
+  })
+  const [slow, writer] = [
+    await RawClient.connect(t, server, { ns: null }),
+    await RawClient.connect(t, server, { ns: null }),
+  ]
+  await slow.ask('q', { p: '/n', h: '' })
+  await slow.ask('o', { p: '/slow', d: 'gone' })
+  await writer.ask('q', { p: '/slow', h: '' })
+  slow.socket.pause()
+
+  for (let n = 0; n < 400; n++) writer.send('p', { p: '/n', d: `${n} ${CHUNK}` })
+
+  expect(await writer.push('d', ({ p: path }) => path === 'slow')).toEqual({ p: 'slow', d: 'gone' })
+})
