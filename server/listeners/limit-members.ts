@@ -12,9 +12,6 @@ import { compareValues, isInRange, type Query } from '../../protocol/index.ts'
 import { compareRanks, type Place } from '../query-read.ts'
 import type { Fate, Members, Moved } from './query-window.ts'
 
-/** Amortises the look-up in the store over this many children that leave. */
-const RESERVE = 32
-
 /** The best `count` children in range that rank behind the edge (null: from the first), best first. */
 export type FetchBeyond = (edge: Place | null, count: number) => Place[]
 
@@ -31,10 +28,11 @@ export class LimitMembers implements Members {
   /** For the commit being followed: +1 for a child that came to be shown, -1 for one that is no longer. */
   #net = new Map<string, number>()
 
-  constructor(query: Query, count: number, fetchBeyond: FetchBeyond) {
+  /** @param reserve Amortises the look-up in the store over this many children that leave. */
+  constructor(query: Query, count: number, reserve: number, fetchBeyond: FetchBeyond) {
     this.#query = query
     this.#count = count
-    this.#capacity = count + RESERVE
+    this.#capacity = count + reserve
     this.#fetchBeyond = fetchBeyond
   }
 
@@ -56,7 +54,9 @@ export class LimitMembers implements Members {
       if (item !== undefined) {
         const at = this.#placeOf(item)
         assert(this.#items[at] === item, 'an item lies where its rank says')
-        if (at < this.#count) wereShown.push(key)
+        // Those before it in this commit may have moved it already.
+        const isShown = at < this.#count ? 1 : 0
+        if (isShown - (this.#net.get(key) ?? 0) === 1) wereShown.push(key)
         if (isIn && compareValues(item.ordered, after) === 0) continue
         this.#removeAt(at)
       }

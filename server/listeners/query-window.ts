@@ -42,6 +42,9 @@ export interface Members {
   reload(): void
 }
 
+/** Children kept in reserve behind a limit. */
+const RESERVE = 32
+
 /** The index a window rests on is gone. */
 export class IndexGoneError extends Error {}
 
@@ -57,7 +60,7 @@ export class QueryWindow {
   #mustReload = false
 
   /** @throws {IndexGoneError} There is no index for the query's order. */
-  constructor(store: OrderedStore, path: Path, query: Query, leavesMax: number) {
+  constructor(store: OrderedStore, path: Path, query: Query, leavesMax: number, reserve = RESERVE) {
     this.#store = store
     this.#path = path
     this.#query = query
@@ -65,7 +68,7 @@ export class QueryWindow {
     this.#members =
       query.limit === undefined
         ? new RangeMembers(query)
-        : new LimitMembers(query, query.limit.count, (edge, count) => this.#beyond(edge, count))
+        : new LimitMembers(query, query.limit.count, reserve, (edge, count) => this.#beyond(edge, count))
     this.#members.reload()
   }
 
