@@ -4,9 +4,11 @@
  */
 import type { EventEmitter } from 'node:events'
 import { readFileSync } from 'node:fs'
+import type { Readable, Writable } from 'node:stream'
 import { Command, CommanderError, Option } from 'commander'
 import { addRulesCommands } from '../rules/cli.ts'
 import { type Config, ConfigError, type Input, inputs, loadConfig, parseDuration } from './config.ts'
+import { addImportExportCommands } from './import-export.ts'
 import { serve } from './serve.ts'
 import type { startServer } from './server.ts'
 import { emulatorToken, mintToken, parseClaims, TokenError, type TokenRequest } from './token.ts'
@@ -18,6 +20,8 @@ export interface CliParts {
   /** Emits SIGTERM and SIGINT: the process. */
   signals: EventEmitter
   start?: typeof startServer
+  stdin?: Readable
+  stdout?: Writable
 }
 
 /**
@@ -42,6 +46,13 @@ export async function runCli(args: readonly string[], parts: CliParts): Promise<
   addRulesCommands(program, {
     out: (text) => parts.out(`${text}\n`),
     fail: (text) => parts.err(`${text}\n`),
+    exit: (exitCode) => {
+      code = exitCode
+    },
+  })
+  addImportExportCommands(program, {
+    ...parts,
+    isTerminal: process.stderr.isTTY === true,
     exit: (exitCode) => {
       code = exitCode
     },

@@ -104,7 +104,7 @@ test('benchmarks and examples enter other folders by the front door', () => {
 
 /** From the top down; a file imports its own layer or one below. The first pattern that fits names a file's layer. */
 const SERVER_LAYERS: readonly RegExp[] = [
-  /^server\/(main|cli|serve|index)\.ts$/,
+  /^server\/(main|cli|serve|import-export|index)\.ts$/,
   /^server\/server\.ts$/,
   /^server\/(transport\/|databases\.ts)/,
   /^server\/sessions\//,
@@ -157,8 +157,9 @@ function packageName(from: string): string {
 function importersOf(files: readonly SourceFile[]): Map<string, Set<string>> {
   const importers = new Map<string, Set<string>>()
   for (const { path, imports } of files) {
-    for (const { from, file } of imports) {
-      if (file !== null || from.startsWith('node:')) continue
+    for (const { from, file, isTypeOnly } of imports) {
+      // Types are gone at run time; whoever is handed a part of a library may name its type.
+      if (file !== null || isTypeOnly || from.startsWith('node:')) continue
       const name = packageName(from)
       importers.set(name, (importers.get(name) ?? new Set()).add(path))
     }

@@ -1,0 +1,198 @@
+/**
+ * `hearth import` and `hearth export`, from the command line to the disk and back.
+ */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { PassThrough, Readable, Writable } from 'node:stream'
+import { describe, expect, test } from 'vitest'
+import { runCli } from '../../cli.ts'
+import type { TestServer } from '../harness.ts'
+import { ADMIN_KEY, AS_ADMIN, ask, serveRest } from './rest-harness.ts'
+
+interface Ran {
+  code: number
+  out: string
+  err: string
+}
+
+async function hearth(args: string[], stdin: Readable = Readable.from([])): Promise<Ran> {
+  let err = ''
+  const chunks: Buffer[] = []
+  const stdout = new Writable({
+    highWaterMark: 1,
+    write(chunk: Buffer, _encoding, done) {
+      chunks.push(chunk)
+      setImmediate(done)
+    },
+  })
+  const code = await runCli(args, {
+    out: (text) => chunks.push(Buffer.from(text)),
+    err: (text) => {
+      err += text
+    },
+    env: { HEARTH_ADMIN_KEY: ADMIN_KEY },
+    signals: new PassThrough(),
+    stdin,
+    stdout,
+  })
+  return { code, out: Buffer.concat(chunks).toString(), err }
+}
+
+/** All that the data model has that JSON makes hard. */
+const AWKWARD = {
+  text: 'é✓😀\n"\\\u2028 \u0000',
+  empty: '',
+  numbers: { zero: 0, negative: -1.5, tiny: 5e-324, huge: 1.7976931348623157e308, max: 9007199254740991 },
+  flags: { yes: true, no: false },
+  list: { 0: 'a', 1: 'b', 5: 'f' },
+  keys: { 'a b': 1, 'é😀': 2, '-1': 3, '01': 4, 'x%2Fy+z?&=': 5, _: 6, ' ': 7, '"': 8, '\\': 9 },
+  ranked: {
+    leaf: { '.value': 'x', '.priority': 1 },
+    zero: { '.value': 0, '.priority': 'p' },
+    node: { a: { b: { '.value': true, '.priority': -2.5 } }, '.priority': 'q' },
+    '.priority': 3,
+  },
+  deep: Array.from({ length: 29 }).reduce<unknown>((below) => ({ d: below }), 'bottom'),
+}
+
+async function stored(server: { url: string }, path = '/.json'): Promise<unknown> {
+  return (await ask(server, `${path}?format=export`, { headers: AS_ADMIN })).body
+}
+
+function fileWith(server: TestServer, value: unknown): string {
+  const file = join(server.folder, 'import.json')
+  writeFileSync(file, typeof value === 'string' ? value : JSON.stringify(value))
+  return file
+}
+
+describe('a running server', () => {
+  test('gives back what was imported, however awkward', async (t) => {
+    const server = await serveRest(t, { rules: {} })
+    const file = fileWith(server, AWKWARD)
+
+    const imported = await hearth(['import', file, '--url', server.url])
+    const exported = await hearth(['export', '--url', server.url])
+
+    expect([imported.code, exported.code]).toEqual([0, 0])
+    expect(await stored(server)).toEqual(AWKWARD)
+    expect(JSON.parse(exported.out)).toEqual(AWKWARD)
+    expect(imported.err).toMatch(/^imported \d+ B, 30 values, [\d.]+ K?B\/s\n$/)
+  })
+
+  test('takes and gives a part', async (t) => {
+    const server = await serveRest(t)
+
+    await hearth(
+      ['import', '-', '--path', '/a/b', '--url', server.url],
+      Readable.from([Buffer.from('{"c":[1]}')]),
+    )
+    const exported = await hearth(['export', 'a/b/c', '--url', server.url])
+    const nothing = await hearth(['export', 'none', '--url', server.url])
+
+    expect(await stored(server)).toEqual({ a: { b: { c: { 0: 1 } } } })
+    expect([exported.out, nothing.out]).toEqual(['{"0":1}\n', 'null\n'])
+  })
+
+  test('takes a large file in many writes, and gives it in many pages', async (t) => {
+    const server = await serveRest(t)
+    const value = {
+      list: Object.fromEntries(
+        Array.from({ length: 20_000 }, (_, i) => [`k${i}`, { n: i, text: 'x'.repeat(40), '.priority': i }]),
+      ),
+      wide: Object.fromEntries(Array.from({ length: 12_000 }, (_, i) => [i, i])),
+      long: { a: 'y'.repeat(2_000_000), b: { '.value': 'z'.repeat(1_000_000), '.priority': 'p' } },
+      '.priority': 'root',
+    }
+    const file = fileWith(server, value)
+
+    const imported = await hearth(['import', file, '--url', server.url])
+    const after = await ask(server, '/.json?format=export&shallow=false')
+    const exported = await hearth(['export', '-o', join(server.folder, 'out.json'), '--url', server.url])
+
+    expect([imported.code, exported.code, exported.out]).toEqual([0, 0, ''])
+    expect(after.body).toEqual(value)
+    expect(JSON.parse(readFileSync(join(server.folder, 'out.json'), 'utf8'))).toEqual(value)
+  })
+
+  test('is not overwritten unless asked to', async (t) => {
+    const server = await serveRest(t)
+    await ask(server, '/.json', { method: 'PUT', body: { old: 1, both: { x: 1 } } })
+    const file = fileWith(server, { both: { y: 2 } })
+
+    const refused = await hearth(['import', file, '--url', server.url])
+    const afterRefusal = await stored(server)
+    await hearth(['import', file, '--merge', '--url', server.url])
+    const afterMerge = await stored(server)
+    await hearth(['import', file, '--overwrite', '--url', server.url])
+
+    expect([refused.code, refused.err]).toEqual([
+      1,
+      'hearth: there is data at / already; --overwrite replaces it, --merge keeps what the file does not name\n',
+    ])
+    expect(afterRefusal).toEqual({ old: 1, both: { x: 1 } })
+    expect(afterMerge).toEqual({ old: 1, both: { x: 1, y: 2 } })
+    expect(await stored(server)).toEqual({ both: { y: 2 } })
+  })
+
+  test('is named where it cannot be reached or refuses, in one line', async (t) => {
+    const server = await serveRest(t, { rules: {} })
+    const file = fileWith(server, { a: 1 })
+
+    const noAddress = await hearth(['export', '--url', 'localhost:9000'])
+    const unknown = await hearth(['export', '--url', server.url, '--database', 'other'])
+    const badPath = await hearth(['export', 'a.b', '--url', server.url])
+    const missing = await hearth(['import', `${file}.none`, '--url', server.url])
+    await server.close()
+    const unreachable = await hearth(['export', '--url', server.url])
+
+    expect([unreachable.code, unreachable.err]).toEqual([
+      1,
+      `hearth: cannot reach ${server.url}: ECONNREFUSED\n`,
+    ])
+    expect([noAddress.code, badPath.code]).toEqual([2, 2])
+    expect(unknown.err).toBe('hearth: the server refused /: this server has no database of that name (404)\n')
+    expect(missing.err).toBe(`hearth: ${file}.none does not exist\n`)
+  })
+
+  test('is told nothing of a file that is no JSON past the place where it ends to be', async (t) => {
+    const server = await serveRest(t)
+    const broken = fileWith(server, '{\n"a": 1,\n"b": tru\n}')
+    const badKey = '{"a": {"b.c": 1}}'
+
+    const first = await hearth(['import', broken, '--url', server.url])
+    const second = await hearth(['import', '-', '--url', server.url], Readable.from([Buffer.from(badKey)]))
+
+    expect([first.code, first.err]).toEqual([1, `hearth: ${broken}:3: \`tru\` is no value\n`])
+    expect([second.code, second.err]).toEqual([
+      1,
+      'hearth: standard input:1: key `b.c` contains a forbidden character; keys may not contain . # $ [ ] / or control characters\n',
+    ])
+    expect(await stored(server)).toBe(null)
+  })
+})
+
+describe('a data folder', () => {
+  test('is read and written without a server', async (t) => {
+    const server = await serveRest(t)
+    const file = fileWith(server, AWKWARD)
+    await server.close()
+    const data = join(server.folder, 'data')
+
+    const imported = await hearth(['import', file, '--data', data])
+    const exported = await hearth(['export', '--data', data])
+
+    expect([imported.code, exported.code]).toEqual([0, 0])
+    expect(JSON.parse(exported.out)).toEqual(AWKWARD)
+  })
+
+  test('that a server has open, or that is not there, is refused', async (t) => {
+    const server = await serveRest(t)
+
+    const open = await hearth(['export', '--data', join(server.folder, 'data')])
+    const missing = await hearth(['export', '--data', join(server.folder, 'none')])
+
+    expect([open.code, missing.code]).toEqual([1, 1])
+    expect(open.err).toMatch(/^hearth: .*(another|process|in use|locked).*\n$/)
+    expect(missing.err).toBe(`hearth: ${join(server.folder, 'none')} does not exist\n`)
+  })
+})

@@ -1,0 +1,77 @@
+/**
+ * Import: a JSON text of any size into a database, a batch at a time.
+ */
+import type { Path } from '../../protocol/index.ts'
+import { type Batch, ImportBatches } from './import-batches.ts'
+import { JsonReadError, JsonReader } from './json-reader.ts'
+import { type RestClient, TransferError } from './rest-client.ts'
+
+export interface ImportRequest {
+  client: RestClient
+  source: AsyncIterable<Buffer>
+  /** How messages name the source. */
+  name: string
+  path: Path
+  /** What happens to data that is there already. */
+  existing: 'refuse' | 'overwrite' | 'merge'
+  progress(bytes: number, values: number): void
+}
+
+/** Containers within each other; a value may lie 32 keys deep, and its priority in an object of its own. */
+const DEPTH_MAX = 40
+/** The longest string is 10 MB, and each byte of it may be written as an escape of six. */
+const TOKEN_BYTES_MAX = 64 * 1024 * 1024
+
+/** @returns What was read. @throws {TransferError} */
+export async function importJson(request: ImportRequest): Promise<{ bytes: number; values: number }> {
+  const { client, source, path, existing, progress } = request
+  if (existing === 'refuse' && (await client.hasData(path))) {
+    throw new TransferError(
+      `there is data at /${path.join('/')} already; --overwrite replaces it, --merge keeps what the file does not name`,
+    )
+  }
+  let mustRemove = existing === 'overwrite'
+  const batches = new ImportBatches(existing === 'merge')
+  const reader = new JsonReader(batches, { depthMax: DEPTH_MAX, tokenBytesMax: TOKEN_BYTES_MAX })
+  let bytes = 0
+  // The next batch is read while one is being written; never two are written at once, since a priority may come
+  // after the node it belongs to.
+  let writing: Promise<void> = Promise.resolve()
+  const send = async (): Promise<void> => {
+    for (let batch = batches.ready.shift(); batch !== undefined; batch = batches.ready.shift()) {
+      await writing
+      // Not before there is something to write; and what comes in one piece replaces all there is by itself.
+      if (mustRemove && !isWhole(batch)) await client.remove(path)
+      mustRemove = false
+      writing = write(client, path, batch)
+      // Heard of at the next turn of the loop; until then nobody awaits it.
+      writing.catch(() => {})
+    }
+  }
+  try {
+    for await (const chunk of source) {
+      bytes += chunk.length
+      reader.write(chunk)
+      await send()
+      progress(bytes, batches.valueCount)
+    }
+    reader.end()
+    batches.finish()
+    await send()
+    await writing
+  } catch (error) {
+    await writing.catch(() => {})
+    if (!(error instanceof JsonReadError)) throw error
+    throw new TransferError(`${request.name}:${reader.line}: ${error.message}`)
+  }
+  return { bytes, values: batches.valueCount }
+}
+
+function isWhole(batch: Batch): boolean {
+  return batch.length === 1 && batch[0]![0].length === 0
+}
+
+async function write(client: RestClient, path: Path, batch: Batch): Promise<void> {
+  if (isWhole(batch)) await client.set(path, batch[0]![1])
+  else await client.update(path, batch)
+}
