@@ -339,14 +339,15 @@ export class Database {
     }
     const isNothing = write.isCheckOnly || entries.length === 0 || isUnchanged(entries, head)
     // First, since a full store refuses here, and then nothing of the write may be staged.
-    const revision = isNothing ? 0 : this.#stage(entries)
+    const ordered = isNothing ? entries : valuesFirst(entries)
+    const revision = isNothing ? 0 : this.#stage(ordered)
     if (write.records !== null)
       for (const [key, value] of write.records) this.#store.records.stage(key, value)
     if (isNothing) return null
-    write.entries = entries
+    write.entries = ordered
     this.#options.counters.writes += 1
-    this.#follow(entries, revision)
-    return { revision, timestampMs: nowMs, entries }
+    this.#follow(ordered, revision)
+    return { revision, timestampMs: nowMs, entries: ordered }
   }
 
   /** What has to move with a staged commit. The commit stands, so a bug here must not have it called refused. */
@@ -372,13 +373,11 @@ export class Database {
     throw new RequestError('stale', `the value at \`${formatPath(path)}\` is not the expected one`)
   }
 
-  /** Values first: a priority may be for a node that the same write makes. */
   #stage(entries: readonly Entry[]): number {
-    const priorities = entries.filter(({ path }) => isPriorityPath(path))
-    if (priorities.length === 0) return this.#store.stage(entries)
-    const values = entries.filter(({ path }) => !isPriorityPath(path))
-    if (values.length > 0) this.#store.stage(values)
-    for (const { path, value } of priorities) {
+    const first = entries.findIndex(({ path }) => isPriorityPath(path))
+    if (first < 0) return this.#store.stage(entries)
+    if (first > 0) this.#store.stage(entries.slice(0, first))
+    for (const { path, value } of entries.slice(first)) {
       this.#store.stagePriority(path.slice(0, -1), value as Priority | null)
     }
     return this.#store.headRevision
@@ -569,6 +568,13 @@ function isUnchanged(entries: readonly Entry[], head: TreeView): boolean {
   }
   if (typeof value === 'object' && value !== null) return false
   return head.valueAt(path) === value && head.priorityAt(path) === null
+}
+
+/** A priority may be for a node that the same write makes: for the store, and for whoever applies the commit. */
+function valuesFirst(entries: readonly Entry[]): readonly Entry[] {
+  if (!entries.some(({ path }) => isPriorityPath(path))) return entries
+  const isPriority = ({ path }: Entry): boolean => isPriorityPath(path)
+  return [...entries.filter((entry) => !isPriority(entry)), ...entries.filter(isPriority)]
 }
 
 /** Where the rules look: a priority belongs to the node above it. */

@@ -179,7 +179,7 @@ async function follow(
 ) {
   let duringFlush = (): void => {}
   const store = await openMemoryStore({ packedBytesMax, beforeFlushed: async () => duringFlush() })
-  const refuseNext = refusing(store)
+  const refuse = refusing(store)
   const recorder = new Recorder()
   const database = new Database({
     name: 'test',
@@ -215,7 +215,7 @@ async function follow(
     const states = [model]
     const accepted: Entry[][] = []
     const origin: WriteOrigin = { written() {}, refused() {}, groupSettled() {} }
-    if (isRefused) refuseNext()
+    refuse(isRefused)
     let isDone = false
     duringFlush = () => {
       const isFirst = !isDone
@@ -293,7 +293,7 @@ function apart(entries: readonly Entry[]): Entry[] {
 }
 
 /** Makes the store's next flush fail, as a full disk would. */
-function refusing(store: Store): () => void {
+function refusing(store: Store): (isRefusing: boolean) => void {
   let isRefusing = false
   const flush = store.flush.bind(store)
   store.flush = async () => {
@@ -302,8 +302,8 @@ function refusing(store: Store): () => void {
     store.discard()
     throw new StoreUnavailableError('full')
   }
-  return () => {
-    isRefusing = true
+  return (isNext) => {
+    isRefusing = isNext
   }
 }
 
