@@ -107,9 +107,10 @@ export class QueryWindow {
     }
     const fates = this.#members.advance(moved)
     const step: (string | Value)[] = []
+    // Leavers first: whoever applies a step part by part never holds more than the limit.
+    for (const [key, fate] of fates) if (fate === 'left') step.push(key, null)
     for (const [key, fate] of fates) {
-      if (fate === 'left') step.push(key, null)
-      else if (fate === 'entered') step.push(key, head.read([...this.#path, key], this.#leavesMax))
+      if (fate === 'entered') step.push(key, head.read([...this.#path, key], this.#leavesMax))
     }
     for (const { key, path, value } of changes) if (fates.get(key) === 'stayed') step.push(path, value)
     if (step.length > 0) this.#steps.push(step)
