@@ -2,6 +2,13 @@
  * REST client of `hearth import` and `hearth export`: the few requests they make, and what goes wrong with them in
  * one line.
  */
+import {
+  Agent as HttpAgent,
+  type IncomingMessage,
+  type RequestOptions,
+  request as requestHttp,
+} from 'node:http'
+import { Agent as HttpsAgent, request as requestHttps } from 'node:https'
 import { formatPath, type Path } from '../../protocol/index.ts'
 
 export interface Target {
@@ -21,8 +28,14 @@ export interface Page {
   revision: string
 }
 
+interface Answer extends Page {
+  status: number
+}
+
 export class RestClient {
   readonly #target: Target
+  readonly #httpAgent = new HttpAgent({ keepAlive: true })
+  readonly #httpsAgent = new HttpsAgent({ keepAlive: true })
 
   constructor(target: Target) {
     this.#target = target
@@ -97,25 +110,46 @@ export class RestClient {
     query: Record<string, string>,
     body: string | null = null,
     expected: readonly number[] = [],
-  ): Promise<Page & { status: number }> {
+  ): Promise<Answer> {
     const { url, database, token } = this.#target
     const address = `${url.replace(/\/$/, '')}/${path.map(encodeURIComponent).join('/')}.json`
     const parameters = new URLSearchParams({ ns: database, ...query })
     const headers: Record<string, string> = token === null ? {} : { Authorization: `Bearer ${token}` }
-    let response: Response
-    let text: string
+    let response: Answer
     try {
-      response = await fetch(`${address}?${parameters}`, { method, headers, body })
-      text = await response.text()
+      response = await this.#exchange(`${address}?${parameters}`, { method, headers }, body)
     } catch (error) {
-      const cause = (error as { cause?: { code?: string; message?: string } }).cause
-      const why = cause?.code ?? cause?.message ?? (error as Error).message
-      throw new TransferError(`cannot reach ${url}: ${why}`)
+      const { code, message } = error as NodeJS.ErrnoException
+      throw new TransferError(`cannot reach ${url}: ${code ?? message}`)
     }
-    if (response.ok || expected.includes(response.status)) {
-      return { status: response.status, text, revision: response.headers.get('hearth-revision') ?? '' }
-    }
-    throw refusal(response.status, text, formatPath(path))
+    const { status, text } = response
+    if ((status >= 200 && status < 300) || expected.includes(status)) return response
+    throw refusal(status, text, formatPath(path))
+  }
+
+  /** By `node:http`: `fetch` of Node 20 keeps the body of each request it has sent. */
+  #exchange(address: string, options: RequestOptions, body: string | null): Promise<Answer> {
+    const isSecure = address.startsWith('https:')
+    const agent = isSecure ? this.#httpsAgent : this.#httpAgent
+    return new Promise((resolve, reject) => {
+      const take = (response: IncomingMessage): void => {
+        const chunks: Buffer[] = []
+        response.on('data', (chunk: Buffer) => chunks.push(chunk))
+        response.on('error', reject)
+        response.on('end', () => {
+          resolve({
+            status: response.statusCode!,
+            text: Buffer.concat(chunks).toString('utf8'),
+            revision: String(response.headers['hearth-revision'] ?? ''),
+          })
+        })
+      }
+      const request = (isSecure ? requestHttps : requestHttp)(address, { ...options, agent }, take)
+      request.on('error', reject)
+      // Its length is told beforehand, so that the server can refuse at once.
+      if (body !== null) request.setHeader('Content-Length', Buffer.byteLength(body))
+      request.end(body)
+    })
   }
 }
 

@@ -9,12 +9,13 @@ import type { Config } from '../config.ts'
 import { type Databases, DEFAULT_DATABASE, type OpenDatabase } from '../databases.ts'
 import type { Logger } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
-import { complaint, shutdown } from '../sessions/firebase-messages.ts'
+import { complaint, reset, shutdown } from '../sessions/firebase-messages.ts'
 import { FirebaseSession, type FirebaseSessionContext } from '../sessions/firebase-session.ts'
+import type { Driven, LongPoll } from '../sessions/long-poll.ts'
 import type { Sink } from '../sessions/sink.ts'
-import type { Connection, UpgradeRequest, WebSocketRoute } from './websocket.ts'
+import type { UpgradeRequest, WebSocketRoute } from './websocket.ts'
 
-export interface FirebaseRouteParts {
+export interface FirebaseServiceParts {
   config: Config
   databases: Databases
   /** All open sessions, whatever their wire. */
@@ -33,30 +34,20 @@ export interface FirebaseRouteParts {
 /** The SDK speaks every 45 s when it has nothing to say; a connection must outlive that. */
 const IDLE_SECONDS_MIN = 60
 
-export function firebaseRoute(parts: FirebaseRouteParts): WebSocketRoute {
-  const { config, databases, sessions } = parts
-  const service = new FirebaseService(parts)
+export function firebaseRoute(service: FirebaseService, config: Config): WebSocketRoute {
+  const { limits, allowedOrigins } = config
   return {
     path: '/.ws',
     frames: 'text',
-    frameBytesMax: config.limits.frameBytesMax,
-    backpressureBytesMax: config.limits.slowConsumerSoftBytes,
-    idleTimeoutSeconds: Math.max(IDLE_SECONDS_MIN, Math.round(config.limits.idleTimeoutMs / 1000)),
-    refuse: ({ query, origin }) => {
-      if (sessions.size >= config.limits.connectionsMax) return '503 Service Unavailable'
-      if (origin !== '' && !config.allowedOrigins.includes('*') && !config.allowedOrigins.includes(origin)) {
+    frameBytesMax: limits.frameBytesMax,
+    backpressureBytesMax: limits.slowConsumerSoftBytes,
+    idleTimeoutSeconds: Math.max(IDLE_SECONDS_MIN, Math.round(limits.idleTimeoutMs / 1000)),
+    refuse: (request) => {
+      const { origin } = request
+      if (origin !== '' && !allowedOrigins.includes('*') && !allowedOrigins.includes(origin)) {
         return '403 Forbidden'
       }
-      const name = namespaceOf(query)
-      if (databases.find(name) !== undefined) return null
-      return databases.open(name).then(
-        () => null,
-        (error: unknown) => {
-          // Let in and told at once: the SDK takes a refused upgrade for a bad line and tries for ever.
-          if (error instanceof RequestError) return null
-          throw error
-        },
-      )
+      return service.admit(request)
     },
     connect: (request, sink) => service.connect(request, sink),
   }
@@ -67,26 +58,53 @@ function namespaceOf(query: URLSearchParams): string {
   return query.get('ns') || DEFAULT_DATABASE
 }
 
-class FirebaseService {
-  readonly #parts: FirebaseRouteParts
+/** Makes sessions for connections, whichever way they come. */
+export class FirebaseService {
+  readonly #parts: FirebaseServiceParts
   readonly #contexts = new Map<OpenDatabase, FirebaseSessionContext>()
   /** By database and id. */
   readonly #byId = new Map<string, FirebaseSession>()
+  /** Sessions that came by long polling and may move to a socket, by the same. */
+  readonly #polls = new Map<string, LongPoll>()
 
-  constructor(parts: FirebaseRouteParts) {
+  constructor(parts: FirebaseServiceParts) {
     this.#parts = parts
   }
 
-  connect({ query, host, remoteAddress }: UpgradeRequest, sink: Sink): Connection {
+  /** Opens the database of a connection that is about to be made. @returns A status line that refuses it, or null. */
+  admit({ query }: Pick<UpgradeRequest, 'query'>): string | null | Promise<string | null> {
+    const { config, databases, sessions } = this.#parts
+    if (sessions.size >= config.limits.connectionsMax) return '503 Service Unavailable'
+    const name = namespaceOf(query)
+    if (databases.find(name) !== undefined) return null
+    return databases.open(name).then(
+      () => null,
+      (error: unknown) => {
+        // Let in and told at once: the SDK takes a refused upgrade for a bad line and tries for ever.
+        if (error instanceof RequestError) return null
+        throw error
+      },
+    )
+  }
+
+  /** @param poll What brings the connection, if it is not a socket. */
+  connect(request: UpgradeRequest, sink: Sink, poll: LongPoll | null = null): Driven {
+    const { query, host, remoteAddress } = request
     const { databases, sessions, metrics, logger } = this.#parts
     const name = namespaceOf(query)
     const open = databases.find(name)
     if (open === undefined) return new Turned(sink)
+    if (poll === null && query.has('s')) {
+      const moving = this.#polls.get(`${name}/${query.get('s')}`)
+      return moving === undefined ? new Invalid(sink, host) : moving.upgradeTo(sink)
+    }
     const context = this.#contextOf(open)
     const afterwards = this.#byId.get(`${name}/${query.get('ls')}`)?.takeOver() ?? null
     const session = new FirebaseSession(context, { id: nanoid(), sink, host, afterwards })
     sessions.add(session)
-    this.#byId.set(`${name}/${session.id}`, session)
+    const key = `${name}/${session.id}`
+    this.#byId.set(key, session)
+    if (poll !== null) this.#polls.set(key, poll)
     metrics.counters.connectionsOpened += 1
     logger.debug(
       { connection: session.id, database: name, remoteAddress, wire: 'firebase' },
@@ -112,12 +130,13 @@ class FirebaseService {
   #ended(name: string, session: FirebaseSession): void {
     this.#parts.sessions.delete(session)
     this.#byId.delete(`${name}/${session.id}`)
+    this.#polls.delete(`${name}/${session.id}`)
     this.#parts.logger.debug({ connection: session.id }, 'connection closed')
   }
 }
 
 /** A client whose namespace this server does not have: told why, so that it stays away. */
-class Turned implements Connection {
+class Turned implements Driven {
   readonly #sink: Sink
 
   constructor(sink: Sink) {
@@ -129,6 +148,26 @@ class Turned implements Connection {
     this.#sink.send(Buffer.from(complaint(reason)))
     this.#sink.send(Buffer.from(shutdown(reason)))
     this.#sink.close(closeReasons.unknownDatabase)
+  }
+
+  receive(): void {}
+  drained(): void {}
+  dropped(): void {}
+  closed(): void {}
+}
+
+/** A socket that wants to take over a connection that is not there; the page goes on without it. */
+class Invalid implements Driven {
+  readonly #sink: Sink
+  readonly #host: string
+
+  constructor(sink: Sink, host: string) {
+    this.#sink = sink
+    this.#host = host
+  }
+
+  open(): void {
+    this.#sink.send(Buffer.from(reset(this.#host)))
   }
 
   receive(): void {}

@@ -130,7 +130,9 @@ class Exchange implements HttpRequest {
         reply.stream(new ExchangeStream(this, response))
       } else if (reply.body === null) {
         this.#isOver = true
-        response.endWithoutBody(undefined, mustClose)
+        // A length that is passed as undefined is sent as a number nobody can wait for.
+        if (mustClose) response.endWithoutBody(0, true)
+        else response.endWithoutBody()
       } else if (typeof reply.body === 'string' || reply.body instanceof Uint8Array) {
         this.#isOver = true
         if (this.method === 'HEAD') response.endWithoutBody(Buffer.byteLength(reply.body), mustClose)
@@ -193,7 +195,7 @@ class Exchange implements HttpRequest {
             if (piece.done === true) {
               stop()
               this.ended()
-              response.end(undefined, mustClose)
+              response.end('', mustClose)
               return
             }
             piecesSent += 1

@@ -2,7 +2,7 @@
  * What REST tests share: one request as a line of a table, and a client of event streams that keeps what it heard.
  */
 import { type ClientRequest, get, type IncomingMessage } from 'node:http'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import type { ConfigValues } from '../../config.ts'
 import type { ServerParts } from '../../server.ts'
 import { type Cleanup, OPEN, serve, type TestServer } from '../harness.ts'
@@ -140,7 +140,7 @@ export class EventClient {
 export function askRaw(
   server: { url: string },
   text: string | Buffer,
-  isEnough: (answer: string) => boolean = () => false,
+  isEnough: (answer: string, socket: Socket) => boolean = () => false,
 ): Promise<string> {
   return new Promise((resolve) => {
     const { hostname, port } = new URL(server.url)
@@ -148,7 +148,7 @@ export function askRaw(
     let answer = ''
     socket.on('data', (bytes) => {
       answer += bytes.toString()
-      if (isEnough(answer)) socket.destroy()
+      if (isEnough(answer, socket)) socket.destroy()
     })
     socket.on('error', () => {})
     socket.on('close', () => resolve(answer))

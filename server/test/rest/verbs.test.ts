@@ -2,7 +2,7 @@
  * REST verbs, parameters and texts, as tables: what is stored, what is asked, what comes back.
  */
 import { describe, expect, test } from 'vitest'
-import { type Asked, ask, errorOf, serveRest } from './rest-harness.ts'
+import { type Asked, ask, askRaw, errorOf, serveRest } from './rest-harness.ts'
 
 /** Stored at the root before each request. */
 const STORED = {
@@ -365,6 +365,20 @@ describe('writing', () => {
 
     expect([answer.status, answer.headers.get('allow')]).toEqual([405, 'GET, PUT, PATCH, POST, DELETE'])
   })
+})
+
+test('answers without a body leave the connection usable for the next request', async (t) => {
+  const server = await serveRest(t)
+  const put = 'PUT /a.json?print=silent HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1'
+
+  const answers = await askRaw(server, put, (text, socket) => {
+    const count = text.split('HTTP/1.1 204').length - 1
+    if (count < 3 && text.endsWith('\r\n\r\n')) socket.write(put)
+    return count === 3 && text.endsWith('\r\n\r\n')
+  })
+
+  expect(answers.split('HTTP/1.1 204')).toHaveLength(4)
+  expect(answers.toLowerCase()).not.toContain('content-length')
 })
 
 test('errors are written as Firebase writes them', async (t) => {
