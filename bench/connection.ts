@@ -26,6 +26,8 @@ export class Connection {
   onEnd: () => void = () => {
     throw new Error('the server closed a connection')
   }
+  /** Answers a ping that looks like any other frame, and says that it was one. */
+  answerPing: (payload: Buffer) => boolean = () => false
   readonly #socket: Socket
   #onFrame: ((payload: Buffer) => void) | null = null
   #kept: Buffer | null = null
@@ -71,7 +73,7 @@ export class Connection {
   }
 
   emit(payload: Buffer): void {
-    this.#onFrame!(payload)
+    if (!this.answerPing(payload)) this.#onFrame!(payload)
   }
 
   /** Waits for a payload that passes the test; later ones are kept. */

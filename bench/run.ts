@@ -17,6 +17,30 @@ const scenarios: Record<string, { question: string; load(): Promise<{ run: Scena
     question: 'server CPU for each delivered update',
     load: () => import('./scenarios/fan-out.ts'),
   },
+  latency: {
+    question: 'write to last subscriber at 20, 200 and 2,000 updates a second',
+    load: () => import('./scenarios/latency.ts'),
+  },
+  rooms: {
+    question: 'the shape of a chat: 1,000 rooms of 10 members',
+    load: () => import('./scenarios/rooms.ts'),
+  },
+  game: {
+    question: 'the shape of a game: 20 rooms of 50 players at 20 Hz',
+    load: () => import('./scenarios/game.ts'),
+  },
+  join: {
+    question: 'listens a second, with snapshots of 10 KB and 1 MB',
+    load: () => import('./scenarios/join.ts'),
+  },
+  idle: {
+    question: 'memory of 10,000 idle subscribed connections',
+    load: () => import('./scenarios/idle.ts'),
+  },
+  storm: {
+    question: 'thousands of sessions reconnect within a second',
+    load: () => import('./scenarios/storm.ts'),
+  },
   'slow-disk': {
     question: 'delay of the socket loop while flushes take 20 ms',
     load: () => import('./scenarios/slow-disk.ts'),
@@ -25,10 +49,6 @@ const scenarios: Record<string, { question: string; load(): Promise<{ run: Scena
     question: 'nanoseconds a decision',
     load: () => import('./scenarios/rules.ts'),
   },
-  query: {
-    question: 'what a live, indexed limitToLast(50) on a million children costs',
-    load: () => import('./scenarios/query.ts'),
-  },
   codec: { question: 'the wire codec against msgpackr', load: () => import('./scenarios/codec.ts') },
 }
 
@@ -36,7 +56,9 @@ const [name, ...rest] = process.argv.slice(2)
 const scenario = name === undefined ? undefined : scenarios[name]
 if (scenario === undefined) {
   const list = Object.entries(scenarios).map(([key, { question }]) => `  ${key.padEnd(12)} ${question}`)
-  console.error(`bench: name a scenario\n\n${list.join('\n')}\n\noptions: --seconds N, --json FILE`)
+  console.error(`bench: name a scenario\n\n${list.join('\n')}\n`)
+  console.error('options: --seconds N, --json FILE; where several systems run: --systems a,b --rounds N')
+  console.error('fan-out: --subscribers N --in-flight 1,50 --bytes N; others in the head of their file')
   process.exit(2)
 }
 

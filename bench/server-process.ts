@@ -9,6 +9,21 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { daemonPath } from './systems/installed.ts'
 
+/** A server must not outlive a benchmark that failed: it would be measured along with the next one. */
+const running = new Set<ChildProcess>()
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+})
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
+
+function spawnServer(command: readonly string[], env: NodeJS.ProcessEnv): ChildProcess {
+  const [program, ...args] = command
+  const child = spawn(program!, args, { stdio: ['ignore', 'pipe', 'inherit'], env })
+  running.add(child)
+  child.once('close', () => running.delete(child))
+  return child
+}
+
 export class ServerProcess {
   readonly #child: ChildProcess
   readonly port: number
@@ -36,11 +51,7 @@ export class ServerProcess {
     command: readonly string[],
     options: { env?: Record<string, string>; cleanUp?: () => void } = {},
   ): Promise<ServerProcess> {
-    const [program, ...args] = command
-    const child = spawn(program!, args, {
-      stdio: ['ignore', 'pipe', 'inherit'],
-      env: { ...process.env, ...options.env },
-    })
+    const child = spawnServer(command, { ...process.env, ...options.env })
     return new Promise((resolve, reject) => {
       let output = ''
       child.once('error', reject)
@@ -65,17 +76,14 @@ export class ServerProcess {
     cleanUp: () => void = () => {},
   ): Promise<ServerProcess> {
     const port = await freePort()
-    const [program, ...args] = commandOn(port)
-    const child = spawn(program!, args, {
-      stdio: ['ignore', 'pipe', 'inherit'],
-      env: { ...process.env, PATH: daemonPath() },
-    })
+    const command = commandOn(port)
+    const child = spawnServer(command, { ...process.env, PATH: daemonPath() })
     let failure: Error | null = null
     child.once('error', (error) => {
       failure = error
     })
     child.once('exit', (code) => {
-      failure = new Error(`${program} exited with ${code}`)
+      failure = new Error(`${command[0]} exited with ${code}`)
     })
     for (let attempt = 0; attempt < 200 && !(await isReachable(port)); attempt++) {
       if (failure !== null) throw failure

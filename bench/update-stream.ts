@@ -8,12 +8,11 @@
 import type { Connection } from './connection.ts'
 import { Histogram } from './histogram.ts'
 import { pause, type ServerProcess } from './server-process.ts'
+import { subscribeAll } from './subscribe-all.ts'
 import type { System } from './systems/system.ts'
 import { updateReader, updateText } from './update.ts'
 
 const TOPIC = 'a'
-/** Connections opened at the same time: a server's listen queue may hold no more than 128. */
-const OPENED_AT_ONCE = 50
 
 export interface StreamOptions {
   subscribers: number
@@ -46,8 +45,8 @@ export class UpdateStream {
 
   static async open(system: System, server: ServerProcess, options: StreamOptions): Promise<UpdateStream> {
     const deaf = Math.round(options.subscribers * (system.deafShare ?? 0))
-    for (const connection of await subscribeAll(system, server, deaf)) connection.stopReading()
-    const subscribers = await subscribeAll(system, server, options.subscribers)
+    for (const connection of await subscribeAll(system, server, deaf, () => TOPIC)) connection.stopReading()
+    const subscribers = await subscribeAll(system, server, options.subscribers, () => TOPIC)
     const publisher = await system.publisher(server)
     return new UpdateStream(system, publisher, subscribers, options.bytes)
   }
@@ -128,15 +127,4 @@ export class UpdateStream {
       }
     })
   }
-}
-
-async function subscribeAll(system: System, server: ServerProcess, count: number): Promise<Connection[]> {
-  const connections: Connection[] = []
-  while (connections.length < count) {
-    const wave = Array.from({ length: Math.min(OPENED_AT_ONCE, count - connections.length) }, () =>
-      system.subscribe(server, TOPIC),
-    )
-    connections.push(...(await Promise.all(wave)))
-  }
-  return connections
 }

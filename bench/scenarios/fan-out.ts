@@ -4,20 +4,11 @@
  * Hearth (rules on, flushed) and through the systems one could take instead, most of which store nothing.
  */
 import { inRounds, medians } from '../rounds.ts'
-import { pause } from '../server-process.ts'
 import { pickSystems } from '../systems/all.ts'
 import type { System } from '../systems/system.ts'
 import type { ScenarioOptions, Table } from '../table.ts'
 import { UpdateStream } from '../update-stream.ts'
-
-interface Measured extends Record<string, number> {
-  deliveriesPerSecond: number
-  cpuMicros: number
-  p50Ms: number
-  p99Ms: number
-  kibPerSubscriber: number
-  clientBusy: number
-}
+import { type Measured, measureWindow } from '../window.ts'
 
 export async function run({ seconds, flags }: ScenarioOptions): Promise<Table> {
   const subscribers = Number(flags['subscribers'] ?? 1000)
@@ -63,35 +54,22 @@ export async function run({ seconds, flags }: ScenarioOptions): Promise<Table> {
   }
 }
 
+interface Row extends Measured {
+  kibPerSubscriber: number
+}
+
 async function measure(
   system: System,
   options: { subscribers: number; bytes: number; inFlights: readonly number[]; seconds: number },
-): Promise<Measured[]> {
+): Promise<Row[]> {
   const server = await system.start()
   const bytesBefore = server.residentBytes()
   const stream = await UpdateStream.open(system, server, options)
   const kibPerSubscriber = (server.residentBytes() - bytesBefore) / 1024 / options.subscribers
-  const measured: Measured[] = []
+  const measured: Row[] = []
   for (const inFlight of options.inFlights) {
     stream.keepInFlight(inFlight)
-    await pause(Math.min(1, options.seconds / 4))
-    stream.latency.reset()
-    const cpuBefore = server.cpuMicros()
-    const ownCpuBefore = process.cpuUsage()
-    const deliveriesBefore = stream.deliveries
-    const startMs = performance.now()
-    await pause(options.seconds)
-    const elapsedMs = performance.now() - startMs
-    const deliveries = stream.deliveries - deliveriesBefore
-    const ownCpu = process.cpuUsage(ownCpuBefore)
-    measured.push({
-      deliveriesPerSecond: (deliveries / elapsedMs) * 1000,
-      cpuMicros: (server.cpuMicros() - cpuBefore) / deliveries,
-      p50Ms: stream.latency.percentile(0.5),
-      p99Ms: stream.latency.percentile(0.99),
-      kibPerSubscriber,
-      clientBusy: (ownCpu.user + ownCpu.system) / 1000 / elapsedMs,
-    })
+    measured.push({ ...(await measureWindow(server, stream, options.seconds)), kibPerSubscriber })
     await stream.drain()
   }
   stream.close()

@@ -18,6 +18,7 @@ export const acebase: System = {
   name: 'acebase-server',
   // An event holds the previous value too.
   textBefore: '"current":"',
+  publishesApart: true,
   version: () => peerVersion('acebase-server'),
   install: 'npm run bench:peers',
   start: () => {

@@ -13,6 +13,7 @@ const TOPIC = { connection: 2, auth: 3, event: 4 }
 export const deepstream: System = {
   id: 'deepstream',
   name: 'deepstream.io',
+  skipsSender: true,
   version: () => peerVersion('@deepstream/server'),
   install: 'npm run bench:peers',
   start: () => ServerProcess.startOn((port) => [process.execPath, `${PEERS}/deepstream.mjs`, `${port}`]),

@@ -10,13 +10,13 @@ import type { System } from './system.ts'
 
 const wire = {
   async subscribe(server: ServerProcess, topic: string): Promise<Connection> {
-    const connection = await connect(server)
+    const connection = await connectFirebase(server)
     request(connection, 'q', { p: `/rooms/${topic}`, h: '' })
     await connection.until((payload) => hasStatus(payload.toString()))
     return connection
   },
   async publisher(server: ServerProcess): Promise<Connection> {
-    const connection = await connect(server)
+    const connection = await connectFirebase(server)
     connection.onFrame = (payload) => void hasStatus(payload.toString('latin1', 0, 200))
     return connection
   },
@@ -48,19 +48,19 @@ export const firebaseServer: System = {
   publish: (connection, topic, text) => request(connection, 'p', { p: `/rooms/${topic}`, d: text }),
 }
 
-async function connect(server: ServerProcess): Promise<Connection> {
+export async function connectFirebase(server: ServerProcess): Promise<Connection> {
   const connection = await openWebSocket(server.port, '/.ws?v=5&ns=default')
   await connection.until((payload) => payload.includes('"t":"h"'))
   return connection
 }
 
-function request(connection: Connection, action: string, body: object): void {
+export function request(connection: Connection, action: string, body: object): void {
   const id = ++connection.lastRequest
   sendText(connection, JSON.stringify({ t: 'd', d: { r: id, a: action, b: body } }))
 }
 
 /** Whether a frame answers a request; an error is thrown. */
-function hasStatus(frame: string): boolean {
+export function hasStatus(frame: string): boolean {
   const status = /"s":"(\w+)"/.exec(frame)?.[1]
   if (status !== undefined && status !== 'ok') throw new Error(`firebase wire: ${frame}`)
   return status === 'ok'

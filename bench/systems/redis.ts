@@ -10,6 +10,7 @@ import type { System } from './system.ts'
 export const redis: System = {
   id: 'redis',
   name: 'Redis pub/sub',
+  publishesApart: true,
   version: () => programVersion('redis-server', '--version'),
   install: 'apt-get install redis-server',
   start: () =>

@@ -28,6 +28,11 @@ export const socketIo: System = {
 export async function connectEngine(port: number): Promise<Connection> {
   const connection = await openWebSocket(port, '/socket.io/?EIO=4&transport=websocket')
   await connection.until((payload) => payload[0] === 0x30)
+  connection.answerPing = (payload) => {
+    const isPing = payload.length === 1 && payload[0] === 0x32
+    if (isPing) sendText(connection, '3')
+    return isPing
+  }
   sendText(connection, '40')
   await connection.until((payload) => payload.toString('latin1', 0, 2) === '40')
   return connection

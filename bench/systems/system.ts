@@ -22,6 +22,10 @@ export interface System {
   publish(connection: Connection, topic: string, text: string, key?: string): void
   /** What precedes an update's text in a subscriber's bytes, where the text occurs in other roles too. */
   readonly textBefore?: string
+  /** A subscriber's connection cannot publish. */
+  readonly publishesApart?: boolean
+  /** Does not send an update to the connection it came from. */
+  readonly skipsSender?: boolean
   /** Further subscribers that never read, as a share of those that do. */
   readonly deafShare?: number
 }

@@ -1,0 +1,66 @@
+/**
+ * Idle: memory of a subscribed connection on which nothing happens, and whether many of them make a busy path dearer.
+ */
+import { pause } from '../server-process.ts'
+import { subscribeAll } from '../subscribe-all.ts'
+import { pickSystems } from '../systems/all.ts'
+import type { System } from '../systems/system.ts'
+import type { ScenarioOptions, Table } from '../table.ts'
+import { UpdateStream } from '../update-stream.ts'
+import { measureWindow } from '../window.ts'
+
+const BUSY = { subscribers: 100, bytes: 100, inFlight: 10 }
+/** Until what the handshakes left behind is collected. */
+const SETTLE_SECONDS = 3
+
+export async function run({ seconds, flags }: ScenarioOptions): Promise<Table> {
+  const connections = Number(flags['connections'] ?? 10_000)
+  const usual = ['hearth', 'hearth-firebase', 'raw', 'redis', 'ws', 'socket.io']
+  const { systems, notes } = pickSystems(flags['systems'], usual)
+  const rows: (string | number)[][] = []
+  for (const system of systems) rows.push(await measure(system, connections, seconds))
+  return {
+    title: `idle: ${connections} subscribed connections on which nothing happens, each on a topic of its own`,
+    columns: [
+      ...['system', 'KiB/connection', 'MiB without', 'MiB with'],
+      ...['busy path us/delivery without', 'with', 'change %'],
+    ],
+    rows,
+    notes: [
+      'KiB: resident memory of the server, kernel buffers not counted',
+      `busy path: ${BUSY.subscribers} further subscribers of one topic, ${BUSY.inFlight} updates in flight`,
+      ...notes,
+    ],
+  }
+}
+
+async function measure(system: System, connections: number, seconds: number): Promise<(string | number)[]> {
+  const server = await system.start()
+  const busy = await UpdateStream.open(system, server, BUSY)
+  const costOfBusy = async (): Promise<number> => {
+    busy.keepInFlight(BUSY.inFlight)
+    const { cpuMicros } = await measureWindow(server, busy, seconds)
+    await busy.drain()
+    return cpuMicros
+  }
+  const without = await costOfBusy()
+  await pause(SETTLE_SECONDS)
+  const bytesBefore = server.residentBytes()
+  const idle = await subscribeAll(system, server, connections, (n) => `idle-${n}`)
+  for (const connection of idle) connection.onFrame = () => {}
+  await pause(SETTLE_SECONDS)
+  const bytesAfter = server.residentBytes()
+  const withIdle = await costOfBusy()
+  for (const connection of idle) connection.close()
+  busy.close()
+  await server.stop()
+  return [
+    ...[
+      system.name,
+      (bytesAfter - bytesBefore) / 1024 / connections,
+      bytesBefore / 2 ** 20,
+      bytesAfter / 2 ** 20,
+    ],
+    ...[without, withIdle, (withIdle / without - 1) * 100],
+  ]
+}
