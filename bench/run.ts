@@ -49,6 +49,10 @@ const scenarios: Record<string, { question: string; load(): Promise<{ run: Scena
     question: 'nanoseconds a decision',
     load: () => import('./scenarios/rules.ts'),
   },
+  query: {
+    question: 'what a live, indexed limitToLast(50) on a million children costs',
+    load: () => import('./scenarios/query.ts'),
+  },
   codec: { question: 'the wire codec against msgpackr', load: () => import('./scenarios/codec.ts') },
 }
 
