@@ -11,12 +11,14 @@ import { Metrics } from './metrics.ts'
 import { randomId } from './random-id.ts'
 import { RulesFileError, RulesSource } from './rules-source.ts'
 import type { FirebaseSession } from './sessions/firebase-session.ts'
+import { LongPollTopics } from './sessions/long-poll.ts'
 import { NativeSession, type NativeSessionContext, type SessionLimits } from './sessions/native-session.ts'
 import type { Publisher } from './sessions/sink.ts'
 import type { Store } from './store/store.ts'
 import { openLmdbStore } from './store/store-lmdb.ts'
-import { firebaseRoute } from './transport/firebase-route.ts'
+import { FirebaseService, firebaseRoute } from './transport/firebase-route.ts'
 import { httpHandler } from './transport/http.ts'
+import { longPollRoute } from './transport/long-poll-route.ts'
 import { restRoute } from './transport/rest.ts'
 import { settingsRoute } from './transport/settings.ts'
 import { listen, type Transport, type WebSocketRoute } from './transport/websocket.ts'
@@ -59,8 +61,12 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
   }
   mkdirSync(config.data, { recursive: true })
   const transportSlot: { current: Transport | null } = { current: null }
+  const topics = new LongPollTopics()
   const publisher: Publisher = {
-    publish: (topic, bytes, frames) => transportSlot.current?.publish(topic, bytes, frames),
+    publish(topic, bytes, frames) {
+      transportSlot.current?.publish(topic, bytes, frames)
+      if (frames === 'text') topics.publish(topic, bytes)
+    },
   }
   const openStore =
     parts.openStore ??
@@ -78,19 +84,38 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
   try {
     const verifier = createVerifier(config, { nowMs })
     for (const name of config.databases.names) await databases.open(name)
+    const firebase = new FirebaseService({
+      config,
+      databases,
+      sessions,
+      verifier,
+      metrics,
+      logger,
+      nowMs,
+      onBug,
+    })
+    const { limits, allowedOrigins } = config
     const transport = await listen({
       host: config.host,
       port: config.port,
       routes: [
         nativeRoute({ config, databases, sessions, verifier, metrics, logger, nowMs, random: parts.random }),
-        firebaseRoute({ config, databases, sessions, verifier, metrics, logger, nowMs, onBug }),
+        firebaseRoute(firebase, config),
       ],
       http: httpHandler({
         isReady: () => isReady,
         metrics: async () => ({ contentType: metrics.contentType, text: await metrics.text() }),
         routes: [
+          longPollRoute({ service: firebase, topics, limits, allowedOrigins }),
           settingsRoute({ databases, rules, verifier, isDev: config.dev }),
-          restRoute({ databases, verifier, nowMs, pushId: () => makePushId(nowMs()), limits: config.limits }),
+          restRoute({
+            databases,
+            verifier,
+            nowMs,
+            pushId: () => makePushId(nowMs()),
+            limits,
+            counters: metrics.counters,
+          }),
         ],
         allowedOrigins: config.allowedOrigins,
       }),

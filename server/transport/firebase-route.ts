@@ -2,13 +2,13 @@
  * Firebase route: where unmodified Firebase SDKs connect. A namespace names a database; a client that comes back
  * takes over the session it had.
  */
-import { nanoid } from 'nanoid'
 import { closeReasons, RequestError } from '../../protocol/index.ts'
 import type { Verifier } from '../auth.ts'
 import type { Config } from '../config.ts'
 import { type Databases, DEFAULT_DATABASE, type OpenDatabase } from '../databases.ts'
 import type { Logger } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
+import { randomId } from '../random-id.ts'
 import { complaint, reset, shutdown } from '../sessions/firebase-messages.ts'
 import { FirebaseSession, type FirebaseSessionContext } from '../sessions/firebase-session.ts'
 import type { Driven, LongPoll } from '../sessions/long-poll.ts'
@@ -100,7 +100,7 @@ export class FirebaseService {
     }
     const context = this.#contextOf(open)
     const afterwards = this.#byId.get(`${name}/${query.get('ls')}`)?.takeOver() ?? null
-    const session = new FirebaseSession(context, { id: nanoid(), sink, host, afterwards })
+    const session = new FirebaseSession(context, { id: randomId(), sink, host, afterwards })
     sessions.add(session)
     const key = `${name}/${session.id}`
     this.#byId.set(key, session)

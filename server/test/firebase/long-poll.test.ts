@@ -1,0 +1,162 @@
+/**
+ * Long polling: the SDK's build for browsers, in as much of a page as it needs, and bare requests.
+ */
+import { createRequire } from 'node:module'
+import { pathToFileURL } from 'node:url'
+import { deleteApp, initializeApp } from 'firebase/app'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import WebSocket from 'ws'
+import { type Cleanup, OPEN, serve, type TestServer } from '../harness.ts'
+import { openPage, type Page } from './page.ts'
+import { RawClient } from './raw-client.ts'
+
+type Sdk = typeof import('firebase/database')
+
+let page: Page
+let sdk: Sdk
+
+beforeAll(async () => {
+  page = openPage()
+  // Found by the SDK as it is loaded; what it says of itself is that it runs in Node.
+  Object.assign(globalThis, { WebSocket })
+  const file = new URL('../../../node_modules/@firebase/database/dist/index.esm.js', import.meta.url)
+  sdk = (await import(/* @vite-ignore */ file.href)) as Sdk
+  const util = createRequire(import.meta.url).resolve('@firebase/util')
+  const esm = new URL('node-esm/index.node.esm.js', pathToFileURL(util))
+  const { CONSTANTS } = (await import(/* @vite-ignore */ esm.href)) as { CONSTANTS: { NODE_CLIENT: boolean } }
+  CONSTANTS.NODE_CLIENT = false
+})
+afterAll(() => page.leave())
+
+function open(t: Cleanup, server: TestServer): ReturnType<Sdk['getDatabase']> {
+  const { host, port } = server.address
+  const app = initializeApp({ databaseURL: `http://${host}:${port}?ns=demo` }, `page on ${port}`)
+  t.onTestFinished(() => deleteApp(app))
+  return sdk.getDatabase(app)
+}
+
+test('a browser whose socket is good moves to it, and nothing is lost or out of order on the way', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: { dev: true } })
+  const db = open(t, server)
+  const other = await RawClient.connect(t, server)
+  const counts: number[] = []
+  sdk.onValue(sdk.ref(db, 'count'), (snapshot) => void counts.push(snapshot.val() ?? 0))
+  await sdk.set(sdk.ref(db, 'log/start'), true)
+
+  for (let n = 1; n <= 150; n++) {
+    const written = sdk.set(sdk.ref(db, `log/${n}`), n)
+    await other.ask('p', { p: '/count', d: n })
+    await written
+  }
+  await vi.waitUntil(() => counts.at(-1) === 150)
+  const settled = page.loaded.length
+  await sdk.set(sdk.ref(db, 'log/end'), true)
+
+  expect(counts).toEqual([...counts].sort((a, b) => a - b))
+  expect(Object.keys((await other.ask('g', { p: '/log', q: {} })).d)).toHaveLength(152)
+  // It began by polling and does so no more.
+  expect(settled).toBeGreaterThan(0)
+  expect(page.loaded.length).toBe(settled)
+})
+
+test('a browser that only polls listens, writes, transacts, and leaves what it left', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: { dev: true } })
+  // For good: from here on the module polls.
+  sdk.forceLongPolling()
+  const db = open(t, server)
+  const other = await RawClient.connect(t, server)
+  const heard: unknown[] = []
+  sdk.onValue(sdk.ref(db, 'a'), (snapshot) => heard.push(snapshot.val()))
+
+  await sdk.set(sdk.ref(db, 'a/b'), 'é😀 </script>')
+  await other.ask('p', { p: '/a/c', d: 1 })
+  await vi.waitUntil(() => JSON.stringify(heard.at(-1))?.includes('"c"'))
+  const { snapshot } = await sdk.runTransaction(sdk.ref(db, 'n'), (value) => (value ?? 0) + 1)
+  await sdk.set(sdk.ref(db, 'long'), '語'.repeat(20_000))
+  await sdk.onDisconnect(sdk.ref(db, 'status')).set('gone')
+  await other.ask('q', { p: '/status', h: '' })
+  sdk.goOffline(db)
+  const left = await other.push('d')
+
+  expect(heard.at(-1)).toEqual({ b: 'é😀 </script>', c: 1 })
+  expect(snapshot.val()).toBe(1)
+  expect((await other.ask('g', { p: '/long', q: {} })).d).toHaveLength(20_000)
+  expect(left).toEqual({ p: 'status', d: 'gone' })
+  expect(page.loaded.every((url) => url.includes('/.lp?'))).toBe(true)
+})
+
+test('a poll for a connection that is not there is told so', async (t) => {
+  const server = await serve(t, { rules: OPEN })
+
+  const response = await fetch(`${server.url}/.lp?id=none&pw=none&ser=1`)
+
+  expect(await response.text()).toBe("pLPCommand('close');")
+})
+
+test('a callback name that is no name is refused, and never echoed into a script', async (t) => {
+  const server = await serve(t, { rules: OPEN })
+
+  const response = await fetch(`${server.url}/.lp?start=t&ser=1&cb=${encodeURIComponent('"];alert(1)//')}`)
+
+  expect(response.status).toBe(400)
+  expect(response.headers.get('content-type')).toContain('text/plain')
+})
+
+test('a newer poll releases the older one; segments that come out of order make their message', async (t) => {
+  const server = await serve(t, { rules: OPEN })
+  const { poll } = await startRaw(server)
+  const message = JSON.stringify({ t: 'd', d: { r: 1, a: 'p', b: { p: '/a', d: 'x'.repeat(50) } } })
+  const encoded = Buffer.from(message).toString('base64url')
+  const [first, second] = [encoded.slice(0, 40), encoded.slice(40)]
+
+  const older = poll(`&seg0=1&ts0=2&d0=${second}`)
+  // The older one is there once another request on a connection opened after it was answered.
+  await fetch(`${server.url}/health/live`)
+  const newer = poll(`&seg0=0&ts0=2&d0=${first}`)
+
+  expect(await older).toBe('pRTLPCB(1,[]);')
+  expect(await newer).toBe('pRTLPCB(2,[{"t":"d","d":{"r":1,"b":{"s":"ok","d":""}}}]);')
+})
+
+test.each([
+  ['segments far ahead', '&seg0=5000&ts0=1&d0=e30'],
+  ['a segment of no number', '&seg0=x&ts0=1&d0=e30'],
+  ['a message of no segments', '&seg0=0&ts0=0&d0=e30'],
+])('a poll with %s ends the connection', async (_, query) => {
+  const cleanup: (() => unknown)[] = []
+  const server = await serve({ onTestFinished: (call) => void cleanup.push(call) }, { rules: OPEN })
+  const { poll } = await startRaw(server)
+
+  const answer = await poll(query)
+
+  expect(answer).toBe("pLPCommand('close');")
+  for (const call of cleanup) await call()
+})
+
+test('a namespace the server does not have is told in the first script', async (t) => {
+  const server = await serve(t, { rules: OPEN })
+
+  const text = await (await fetch(`${server.url}/.lp?start=t&ser=1&cb=1&v=5&ns=other`)).text()
+
+  expect(text).toContain('{"t":"c","d":{"t":"s"')
+})
+
+test('a socket that wants to take over a connection that is not there is reset', async (t) => {
+  const server = await serve(t, { rules: OPEN })
+  const socket = new WebSocket(`${server.url.replace('http', 'ws')}/.ws?v=5&s=nobody`)
+  t.onTestFinished(() => socket.terminate())
+
+  const first = await new Promise<string>((resolve) =>
+    socket.once('message', (data) => resolve(String(data))),
+  )
+
+  expect(JSON.parse(first)).toEqual({ t: 'c', d: { t: 'r', d: `127.0.0.1:${server.address.port}` } })
+})
+
+async function startRaw(server: { url: string }) {
+  const text = await (await fetch(`${server.url}/.lp?start=t&ser=1&cb=1&v=5`)).text()
+  const [, id, password] = /pLPCommand\('start','([^']+)','([^']+)'\)/.exec(text)!
+  const poll = async (query = ''): Promise<string> =>
+    (await fetch(`${server.url}/.lp?id=${id}&pw=${password}&ser=2${query}`)).text()
+  return { text, poll }
+}

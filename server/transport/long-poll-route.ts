@@ -1,0 +1,105 @@
+/**
+ * Long-poll route: HTTP on one side, long polls on the other. `/.lp` starts a connection, brings and takes messages,
+ * and hears of its end.
+ */
+import { clip } from '../../protocol/index.ts'
+import {
+  closeScript,
+  farewellPage,
+  LongPoll,
+  type LongPollTopics,
+  startScript,
+} from '../sessions/long-poll.ts'
+import type { FirebaseService } from './firebase-route.ts'
+import { type HttpReply, type HttpRequest, type HttpRoute, plain } from './http.ts'
+
+export interface LongPollParts {
+  service: FirebaseService
+  topics: LongPollTopics
+  limits: { frameBytesMax: number; slowConsumerSoftBytes: number }
+  allowedOrigins: readonly string[]
+}
+
+const PATH = '/.lp'
+
+export function longPollRoute(parts: LongPollParts): HttpRoute {
+  const polls = new Map<string, LongPoll>()
+  return (request) => {
+    if (request.path !== PATH) return null
+    if (request.method !== 'GET') return Promise.resolve(plain('405 Method Not Allowed', 'GET only\n'))
+    if (!isAllowed(request, parts.allowedOrigins)) {
+      return Promise.resolve(plain('403 Forbidden', 'pages of this origin may not use this server\n'))
+    }
+    if (request.query.get('start') === 't') return start(parts, polls, request)
+    return goOn(polls, request)
+  }
+}
+
+/** Scripts are loaded without saying whose page wants them; the referrer is all there is. */
+function isAllowed(request: HttpRequest, allowed: readonly string[]): boolean {
+  if (allowed.includes('*')) return true
+  const referrer = request.header('referer')
+  return URL.canParse(referrer) && allowed.includes(new URL(referrer).origin)
+}
+
+async function start(
+  { service, topics, limits }: LongPollParts,
+  polls: Map<string, LongPoll>,
+  request: HttpRequest,
+): Promise<HttpReply> {
+  const callback = request.query.get('cb') ?? ''
+  if (!/^\w{0,32}$/.test(callback)) return plain('400 Bad Request', `\`cb\` is \`${clip(callback)}\`\n`)
+  const upgrade = {
+    query: request.query,
+    host: request.header('host'),
+    origin: '',
+    remoteAddress: '',
+  }
+  const refusal = await service.admit(upgrade)
+  if (refusal !== null) return plain(refusal, `${refusal.slice(4)}\n`)
+  const id = randomId()
+  const poll = new LongPoll({
+    password: randomId(),
+    topics,
+    softBytes: limits.slowConsumerSoftBytes,
+    messageUnitsMax: limits.frameBytesMax,
+    ended: () => polls.delete(id),
+  })
+  polls.set(id, poll)
+  const session = service.connect(upgrade, poll.sink, poll)
+  poll.serve(session)
+  session.open()
+  return script(startScript(callback, id, poll.password, poll.start()))
+}
+
+async function goOn(polls: Map<string, LongPoll>, { query }: HttpRequest): Promise<HttpReply> {
+  const id = query.get('id') ?? ''
+  const password = query.get('pw') ?? ''
+  const poll = polls.get(id)
+  // A page that finds its connection gone makes a new one.
+  if (poll === undefined || poll.password !== password) return script(closeScript())
+  if (query.get('disconn') === 't') {
+    poll.end()
+    return script('')
+  }
+  if (query.get('dframe') === 't') {
+    return {
+      ...script(farewellPage(`${PATH}?disconn=t&id=${id}&pw=${password}`)),
+      headers: [['Content-Type', 'text/html; charset=utf-8'], ...NEVER_STORED],
+    }
+  }
+  return new Promise((resolve) => poll.poll(query, (text) => resolve(script(text))))
+}
+
+const NEVER_STORED = [
+  ['Cache-Control', 'no-store'],
+  ['X-Content-Type-Options', 'nosniff'],
+] as const
+
+function script(body: string): HttpReply {
+  return {
+    status: '200 OK',
+    headers: [['Content-Type', 'application/javascript; charset=utf-8'], ...NEVER_STORED],
+    body,
+  }
+}
