@@ -4,7 +4,7 @@
  */
 import { formatPath, isAtOrAbove, keyProblem, type Path } from '../protocol/path.ts'
 import { pushIdMaker } from '../protocol/push-id.ts'
-import { resolveServerValues } from '../protocol/server-value.ts'
+import { hasServerValue, resolveServerValues } from '../protocol/server-value.ts'
 import { hasOwn, parseValue, type Value } from '../protocol/value.ts'
 import { type AuthSource, Connection, type RequestBody } from './connection.ts'
 import { type Environment, realEnvironment } from './environment.ts'
@@ -151,6 +151,7 @@ export class Database {
   /** @internal What the server will make of server values. An increment of something unknown is not guessed. */
   guess(entries: Entries): Entries {
     return entries.flatMap(([path, value]) => {
+      if (!hasServerValue(value)) return [[path, value] as const]
       const base = this.data.base(path)
       if (base === undefined && hasIncrement(value)) return []
       return [[path, resolveServerValues(value, base ?? null, this.serverTimeMs)] as const]
@@ -179,7 +180,7 @@ export function goOnline(db: Database): void {
 
 /** Ends the connection: what is pending fails with code `terminated`, listeners are canceled with it. */
 export function terminate(db: Database): void {
-  db.connection.stop(new HearthError('terminated', 'terminated: terminate() was called'))
+  db.connection.stop(new HearthError('terminated', 'terminated'))
 }
 
 /**

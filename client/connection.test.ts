@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { closeReasons } from '../protocol/errors.ts'
 import {
   get,
   goOffline,
@@ -220,33 +221,37 @@ test.for([4000, 4001, 4004, 4499, 1006, 1000, 1011])('close code %i: it comes ba
   expect(server.connections).toHaveLength(2)
 })
 
-test.for([
-  [4500, 'invalid_frame'],
-  [4503, 'unknown_database'],
-  [4504, 'unsupported_version'],
-  [4999, 'closed'],
-] as const)('close code %i: it stops, and everything pending fails with %s', async ([code, name]) => {
-  const server = new ScriptedServer()
-  const { db, connection } = await server.connected()
-  const heard: unknown[] = []
-  onValue(
-    ref(db, 'n'),
-    (snapshot) => heard.push(snapshot.val()),
-    (error) => heard.push(error.code),
-  )
-  await connection.snapshot(1)
-  const pending = [set(ref(db, 'n'), 2), get(ref(db, 'b')), onDisconnect(ref(db, 'c')).remove()].map(outcome)
+const stops = Object.entries(closeReasons)
+  .filter(([, { code }]) => code >= 4500)
+  .map(([name, { code }]) => [code, name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)] as const)
 
-  await connection.close(code, 'no')
-  await settle()
+test.for([...stops, [4999, 'closed'] as const])(
+  'close code %i: it stops, and everything pending fails with %s',
+  async ([code, name]) => {
+    const server = new ScriptedServer()
+    const { db, connection } = await server.connected()
+    const heard: unknown[] = []
+    onValue(
+      ref(db, 'n'),
+      (snapshot) => heard.push(snapshot.val()),
+      (error) => heard.push(error.code),
+    )
+    await connection.snapshot(1)
+    const pending = [set(ref(db, 'n'), 2), get(ref(db, 'b')), onDisconnect(ref(db, 'c')).remove()].map(
+      outcome,
+    )
 
-  expect(pending.map(({ is }) => is)).toEqual([name, name, name])
-  expect(heard).toEqual([1, 2, 1, name])
-  expect(server.nextTimerMs).toBe(null)
-  const later = outcome(set(ref(db, 'n'), 3))
-  await settle()
-  expect(later.is).toBe(name)
-})
+    await connection.close(code, 'no')
+    await settle()
+
+    expect(pending.map(({ is }) => is)).toEqual([name, name, name])
+    expect(heard).toEqual([1, 2, 1, name])
+    expect(server.nextTimerMs).toBe(null)
+    const later = outcome(set(ref(db, 'n'), 3))
+    await settle()
+    expect(later.is).toBe(name)
+  },
+)
 
 test('goOnline after a stop starts anew', async () => {
   const server = new ScriptedServer()

@@ -172,19 +172,10 @@ export class Connection {
     return new Promise((resolve, reject) => {
       this.#token(auth).then((token) => {
         if (turn !== this.#turn || auth !== this.#auth) return resolve()
-        this.send({
-          body: token === null ? { type: 'unauth' } : { type: 'auth', token },
-          kind: 'live',
-          done: () => {
-            this.#hasIdentity = token !== null
-            resolve()
-          },
-          failed: (error) => {
-            // The server keeps the identity it had.
-            if (this.#auth === auth) this.#auth = before
-            reject(error)
-          },
-          forgotten: resolve,
+        this.#present(token, resolve, resolve, (error) => {
+          // The server keeps the identity it had.
+          if (this.#auth === auth) this.#auth = before
+          reject(error)
         })
       }, reject)
     })
@@ -247,12 +238,7 @@ export class Connection {
         request.forgotten?.()
       } else if (request.kind === 'once') {
         this.#unanswered.delete(request)
-        request.failed(
-          new HearthError(
-            'disconnect',
-            'disconnect: the connection was lost; whether this was done is not known',
-          ),
-        )
+        request.failed(new HearthError('disconnect', 'disconnect: connection lost before the answer'))
       }
     }
     if (wasOnline) this.#events.lost()
@@ -265,7 +251,7 @@ export class Connection {
     try {
       messages = decodeFrame(bytes)
     } catch (error) {
-      console.warn(`hearth: a frame that cannot be read: ${error}`)
+      console.warn(`hearth: unreadable frame: ${error}`)
       return this.#abort()
     }
     for (const message of messages) {
@@ -278,12 +264,7 @@ export class Connection {
     switch (message.type) {
       case 'hello':
         if (message.version !== PROTOCOL_VERSION) {
-          return this.stop(
-            new HearthError(
-              'unsupported_version',
-              `the server speaks version ${message.version} of the protocol`,
-            ),
-          )
+          return this.stop(new HearthError('unsupported_version', `unsupported_version: ${message.version}`))
         }
         this.#pingIntervalMs = message.pingIntervalMs
         this.#frameBytesMax = message.limits.frameBytesMax
@@ -338,22 +319,21 @@ export class Connection {
       (token) => {
         if (turn !== this.#turn) return
         if (token === null && !this.#hasIdentity) return this.#ready()
-        this.#transmit({
-          body: token === null ? { type: 'unauth' } : { type: 'auth', token },
-          kind: 'live',
-          done: () => {
-            this.#hasIdentity = token !== null
+        this.#present(
+          token,
+          () => {
             // Another identity was set while this one was being checked.
             if (auth !== this.#auth) this.#authenticate()
             else this.#ready()
           },
-          failed: (error) => {
+          () => {},
+          (error) => {
             if (auth !== this.#auth) return this.#authenticate()
             if (typeof auth === 'function' && !isSecondTry) return this.#authenticate(true)
             this.#events.authFailed(error)
             this.#ready()
           },
-        })
+        )
       },
       (error: HearthError) => {
         if (turn !== this.#turn) return
@@ -363,12 +343,30 @@ export class Connection {
     )
   }
 
+  #present(
+    token: string | null,
+    accepted: () => void,
+    forgotten: () => void,
+    failed: (error: HearthError) => void,
+  ): void {
+    this.#transmit({
+      body: token === null ? { type: 'unauth' } : { type: 'auth', token },
+      kind: 'live',
+      done: () => {
+        this.#hasIdentity = token !== null
+        accepted()
+      },
+      failed,
+      forgotten,
+    })
+  }
+
   async #token(auth: AuthSource): Promise<string | null> {
     if (typeof auth !== 'function') return auth
     try {
       return await auth()
     } catch (error) {
-      throw new HearthError('no_token', `the function given as auth failed: ${error}`)
+      throw new HearthError('no_token', `no_token: auth() failed: ${error}`)
     }
   }
 
@@ -402,7 +400,7 @@ export class Connection {
       request.failed(
         new HearthError(
           'too_large',
-          `too_large: the request has ${bytes.length} bytes; the server accepts at most ${this.#frameBytesMax}`,
+          `too_large: ${bytes.length} bytes; the server takes ${this.#frameBytesMax}`,
         ),
       )
       return
@@ -437,5 +435,5 @@ export class Connection {
 }
 
 function offline(): HearthError {
-  return new HearthError('offline', 'offline: goOffline() was called; goOnline() connects again')
+  return new HearthError('offline', 'offline: goOffline() was called')
 }

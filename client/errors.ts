@@ -2,7 +2,7 @@
  * What an app sees when something is refused or fails: one class, a stable code in words, a readable message.
  * Codes are those of the protocol (`permission_denied`, `invalid_value`, ...) and a few of the client's own.
  */
-import { closeReasons, RequestError } from '../protocol/errors.ts'
+import { RequestError } from '../protocol/errors.ts'
 import { formatPath, type Path } from '../protocol/path.ts'
 
 export class HearthError extends Error {
@@ -32,16 +32,21 @@ export function requestFailed(
   return new HearthError(name, `${name}${place}: ${denial}${message}`, retryAfterMs)
 }
 
+/** By close code from 4500: the names of `closeReasons` in protocol/errors.ts, without their texts. */
+const STOP_CODES = [
+  'invalid_frame',
+  'frame_too_large',
+  'text_frame',
+  'unknown_database',
+  'unsupported_version',
+]
+
 /** Why a connection ended for good. */
 export function connectionClosed(code: number, reason: string): HearthError {
-  for (const [name, known] of Object.entries(closeReasons)) {
-    if (known.code === code) return new HearthError(snakeCase(name), reason || known.reason)
-  }
-  return new HearthError('closed', `the server closed the connection with code ${code}: ${reason}`)
-}
-
-function snakeCase(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+  return new HearthError(
+    STOP_CODES[code - 4500] ?? 'closed',
+    `connection closed with code ${code}: ${reason}`,
+  )
 }
 
 /** Runs a check of the app's input; what it refuses names the operation. */

@@ -465,11 +465,51 @@ test('a listen the server ends later cancels its listeners; those below ask for 
   })
 
   expect(heard).toEqual(['permission_denied'])
-  const [listen, unlisten] = await connection.take()
-  expect(listen).toMatchObject({ type: 'listen', path: ['rooms', 'mine'] })
-  await connection.ack(unlisten!.id)
-  await connection.send({ type: 'snapshot', id: listen!.id, queryId: 2, revision: 9, value: 3 })
+  const { id, path } = await connection.next('listen')
+  expect(path).toEqual(['rooms', 'mine'])
+  await connection.send({ type: 'snapshot', id, queryId: 2, revision: 9, value: 3 })
   expect(heard).toEqual(['permission_denied', 3])
+})
+
+test('a listener that hears only once lets go before those below it lose theirs', async () => {
+  const { db, connection } = await new ScriptedServer().connected()
+  const heard = values(db, 'a/b')
+  const [below] = await connection.take()
+  onValue(ref(db, 'a'), () => {}, { onlyOnce: true })
+  const [above] = await connection.take()
+  await connection.send(
+    { type: 'snapshot', id: below!.id, queryId: 1, revision: 1, value: 1 },
+    { type: 'snapshot', id: above!.id, queryId: 2, revision: 1, value: { b: 1 } },
+  )
+
+  const sent = await connection.take()
+  expect(sent.map(({ type }) => type)).toEqual(['unlisten', 'listen', 'unlisten'])
+  const again = sent[1]!
+  expect(again).toMatchObject({ path: ['a', 'b'] })
+  await connection.send({ type: 'snapshot', id: again.id, queryId: 3, revision: 1, value: 1 })
+  await connection.patch(2, ['', 2], 3)
+
+  expect(heard).toEqual([1, 2])
+})
+
+test('when a listener above goes, those below keep what they know and ask for themselves', async () => {
+  const { db, connection } = await new ScriptedServer().connected()
+  const stop = onValue(ref(db, 'a'), () => {})
+  const heard = values(db, 'a/b')
+  await connection.snapshot({ b: 1 })
+
+  stop()
+  const [listen, unlisten] = await connection.take()
+  expect([listen, unlisten]).toMatchObject([
+    { type: 'listen', path: ['a', 'b'] },
+    { type: 'unlisten', path: ['a'] },
+  ])
+  const written = set(ref(db, 'a/b'), 2)
+  await connection.ack((await connection.next('set')).id)
+  await written
+  await connection.send({ type: 'snapshot', id: listen!.id, queryId: 2, revision: 9, value: 2 })
+
+  expect(heard).toEqual([1, 2])
 })
 
 test('an error thrown by a callback surfaces and keeps no other listener from its events', async () => {

@@ -24,7 +24,7 @@ export function query<T>(base: Query<T>, ...constraints: QueryConstraint[]): Que
   if (spec.orderBy === 'key') {
     for (const bound of [spec.start, spec.end]) {
       if (bound !== undefined && (typeof bound.value !== 'string' || bound.key !== undefined)) {
-        refuse('with orderByKey() a bound is one string, the key')
+        refuse('a bound of orderByKey() is one string')
       }
     }
   }
@@ -83,7 +83,7 @@ function order(type: string, read: () => Order): QueryConstraint {
   return {
     type,
     apply(draft) {
-      if (draft.hasOrder === true) refuse(`${type}() is a second order; a query has one`)
+      if (draft.hasOrder === true) refuseSecond(type)
       draft.orderBy = read()
       draft.hasOrder = true
     },
@@ -100,15 +100,16 @@ function bound(
   return {
     type,
     apply(draft) {
-      if (value !== null && !isLeaf(value)) refuse(`${type}() takes a boolean, number, string or null`)
-      if (typeof value === 'number' && !Number.isFinite(value)) refuse(`${type}() takes finite numbers`)
+      if ((value !== null && !isLeaf(value)) || Number.isNaN(value)) {
+        refuse(`${type}() takes a boolean, number, string or null`)
+      }
       const at: Bound = key === undefined ? { value, inclusive } : { value, key, inclusive }
       if (sides.start) {
-        if (draft.start !== undefined) refuse(`${type}() is a second start; a query has one`)
+        if (draft.start !== undefined) refuseSecond(type)
         draft.start = at
       }
       if (sides.end) {
-        if (draft.end !== undefined) refuse(`${type}() is a second end; a query has one`)
+        if (draft.end !== undefined) refuseSecond(type)
         draft.end = at
       }
     },
@@ -120,10 +121,14 @@ function limit(type: string, count: number, from: 'first' | 'last'): QueryConstr
     type,
     apply(draft) {
       if (!Number.isInteger(count) || count < 1) refuse(`${type}() takes a positive integer`)
-      if (draft.limit !== undefined) refuse(`${type}() is a second limit; a query has one`)
+      if (draft.limit !== undefined) refuseSecond(type)
       draft.limit = { count, from }
     },
   }
+}
+
+function refuseSecond(type: string): never {
+  refuse(`${type}() contradicts an earlier constraint`)
 }
 
 function refuse(what: string): never {

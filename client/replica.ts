@@ -4,7 +4,7 @@
  *   tree of paths ─┬─ views     what the app follows here: one for each query
  *                  └─ listens   what the server is asked for: none where a listen above already covers the place
  *
- *   listen.server ── pending writes ──▶ listen.local ── window of the query ──▶ view ──▶ events
+ *   tree of a listen ── pending writes laid over it ── window of the query ──▶ view ──▶ events
  *
  * INVARIANT: a view is fed by one listen: the topmost whole-value listen at or above it that has data, else its own.
  * INVARIANT: views move first, all of them; only then are the app's callbacks called, and calls made from within a
@@ -13,18 +13,11 @@
 import type { Path } from '../protocol/path.ts'
 import { type Query, queryKey } from '../protocol/query.ts'
 import type { Step, ToClient } from '../protocol/to-client.ts'
-import {
-  childOf,
-  isObject,
-  priorityOf,
-  sameValue,
-  type Value,
-  valueAt,
-  withValueAt,
-} from '../protocol/value.ts'
-import type { Connection, RequestBody } from './connection.ts'
+import type { Value } from '../protocol/value.ts'
+import type { Connection } from './connection.ts'
 import { type HearthError, requestFailed } from './errors.ts'
-import { type Entries, type Known, laidOver, type PendingWrite, PendingWrites } from './pending-writes.ts'
+import { type Entries, type Known, type PendingWrite, PendingWrites } from './pending-writes.ts'
+import { Tree } from './tree.ts'
 import { type Call, type Registration, View } from './view.ts'
 import { showsAll, windowOf, wireQuery } from './window.ts'
 
@@ -37,11 +30,12 @@ interface Listen {
   status: 'waiting' | 'sent' | 'live' | 'ended'
   queryId: number
   revision: number
-  /** Whether `server` and `local` mean anything yet; they outlive a lost connection. */
-  hasData: boolean
-  server: Value
-  local: Value
+  /** What the server told, if it has; outlives a lost connection. */
+  tree: Tree | null
 }
+
+/** A listen that has data. */
+type Source = Listen & { tree: Tree }
 
 interface PathNode {
   readonly path: Path
@@ -50,11 +44,6 @@ interface PathNode {
   readonly views: Map<string, View>
   /** By query key; the whole value's is the empty text. */
   readonly listens: Map<string, Listen>
-  /**
-   * Listens no longer wanted that feed the views below until the server confirms their end. Those views have asked
-   * for listens of their own by then, so they are never without a source.
-   */
-  readonly leaving: Set<Listen>
 }
 
 const WHOLE = ''
@@ -77,13 +66,12 @@ export class Replica {
     const node = this.#nodeAt(path)
     const key = viewKey(query)
     let view = node.views.get(key)
-    if (view === undefined) {
-      view = new View(path, query, NOTHING_KNOWN)
-      view.known = this.#known(view)
-      node.views.set(key, view)
-      this.#ask(node, wireQuery(query))
-    }
-    this.#call(view.add(registration))
+    const isNew = view === undefined
+    view ??= new View(path, query)
+    const known = this.#look(view)
+    node.views.set(key, view)
+    if (isNew) this.#ask(node, wireQuery(query))
+    this.#call(view.add(registration, known))
   }
 
   /** Ends registrations. The default query's `off` reaches every query of its path, as in Firebase. */
@@ -100,51 +88,44 @@ export class Replica {
 
   /** Shows a write at once. */
   add(write: PendingWrite): void {
-    this.#pending.add(write)
-    this.#lay(write)
-    this.#round(write.entries.map(([path]) => path))
+    this.#change(pathsOf(write.entries), () => this.#pending.add(write))
   }
 
   /** The server has answered a write, or it is given up: from here on the server's state speaks. */
   remove(write: PendingWrite): void {
-    if (this.#pending.remove(write)) this.#restore(write)
+    this.#change(pathsOf(write.entries), () => this.#pending.remove(write))
   }
 
   /** Another guess in place of a write that is tried again; it counts as made now. */
   replace(write: PendingWrite, entries: Entries): void {
-    this.#pending.remove(write)
-    const before = write.entries
-    for (const [path] of before) this.#refreshAt(path)
-    write.entries = entries
-    this.#pending.add(write)
-    this.#lay(write)
-    this.#round([...before, ...entries].map(([path]) => path))
+    this.#change(pathsOf([...write.entries, ...entries]), () => {
+      this.#pending.remove(write)
+      write.entries = entries
+      this.#pending.add(write)
+    })
   }
 
   /** What the app sees at a path, if a listen has told it. */
   peek(path: Path, query: Query): Value | undefined {
-    const listen = this.#source(path, wireQuery(query), false)
-    return listen === null ? undefined : windowOf(valueAt(listen.local, path, listen.path.length), query)
+    const source = this.#source(path, wireQuery(query))
+    return source === null ? undefined : windowOf(this.#seen(source, path).value, query)
   }
 
   /** What the app sees once `value`, read from the server, has the pending writes laid over it. */
   overlaid(path: Path, query: Query, value: Value): Value {
-    const known = this.#pending.overlay(path, { value, isWhole: showsAll(query) })
-    return windowOf(known.value, query)
+    return windowOf(this.#pending.overlay(path, { value, isWhole: showsAll(query) }).value, query)
   }
 
   /** The server's own state at a path with the revision that vouches for it, if a live listen has it. */
   confirmed(path: Path): { value: Value; revision: number } | null {
-    const listen = this.#source(path, null, false)
-    if (listen?.status !== 'live') return null
-    return { value: valueAt(listen.server, path, listen.path.length), revision: listen.revision }
+    const source = this.#source(path, null)
+    return source?.status === 'live' ? { value: source.tree.at(path), revision: source.revision } : null
   }
 
   /** What is known at a path with pending writes: for guessing increments. Undefined when nothing is. */
   base(path: Path): Value | undefined {
-    const listen = this.#source(path, null, true)
-    if (listen !== null) return valueAt(listen.local, path, listen.path.length)
-    const known = this.#pending.overlay(path, NOTHING_KNOWN)
+    const source = this.#source(path, null)
+    const known = source === null ? this.#pending.overlay(path, NOTHING_KNOWN) : this.#seen(source, path)
     return known.isWhole ? known.value : undefined
   }
 
@@ -152,10 +133,6 @@ export class Replica {
   relisten(): void {
     for (const { listens } of below(this.#root)) {
       for (const listen of listens.values()) if (listen.status === 'waiting') this.#send(listen)
-    }
-    // The server of this connection never heard of listens no longer wanted; they feed views until it has answered.
-    for (const { leaving } of below(this.#root)) {
-      for (const listen of leaving) this.#forgetAfter(listen, { type: 'ping' })
     }
   }
 
@@ -174,7 +151,6 @@ export class Replica {
     this.#root.children.clear()
     this.#root.views.clear()
     this.#root.listens.clear()
-    this.#root.leaving.clear()
     this.#call(views.flatMap((view) => view.fail(error)))
   }
 
@@ -200,26 +176,23 @@ export class Replica {
 
   /** What the server would now say, as far as this client can guess: replaced by its next message. */
   assume(entries: Entries): void {
-    for (const [path, value] of entries) {
-      this.#eachListen(path, (listen) => {
-        listen.server = laidOver(
-          { value: listen.server, isWhole: listen.query === null },
-          listen.path,
-          path,
-          value,
-        ).value
-        this.#refresh(listen, path)
-      })
-    }
-    this.#round(entries.map(([path]) => path))
+    this.#change(pathsOf(entries), () => {
+      for (const [path, value] of entries) {
+        for (const { listens } of this.#along(path)) {
+          for (const { tree } of listens.values()) tree?.lay(path, value)
+        }
+      }
+    })
   }
 
   /** Serves a place from within the client; the server is never asked for it. */
   serve(path: Path, value: Value): void {
     const node = this.#nodeAt(path)
-    const listen = newListen(node, null)
-    Object.assign(listen, { status: 'live', hasData: true, server: value, local: value })
-    node.listens.set(WHOLE, listen)
+    node.listens.set(WHOLE, {
+      ...newListen(node, null),
+      status: 'live',
+      tree: new Tree(path, value, true, true),
+    })
   }
 
   // Asking the server
@@ -248,7 +221,6 @@ export class Replica {
         listen.revision = answer.revision
         this.#byQueryId.set(answer.queryId, listen)
         this.#setServer(listen, answer.value)
-        if (listen.query === null) this.#dropCovered(listen)
       },
       failed: (error) => {
         if (listen.status === 'sent') this.#ended(listen, error)
@@ -274,39 +246,21 @@ export class Replica {
     const listen = node.listens.get(key)
     if (listen === undefined) return
     for (const view of node.views.values()) if (queryKey(wireQuery(view.query)) === key) return
-    node.listens.delete(key)
-    if (query === null && this.#askBelow(node) && listen.hasData) this.#leave(listen)
-    else this.#end(listen)
+    this.#drop(listen)
+    this.#end(listen)
   }
 
-  /** Ends a listen that goes on feeding the views below it until the server has answered theirs. */
-  #leave(listen: Listen): void {
-    listen.status = 'ended'
-    listen.node.leaving.add(listen)
-    this.#forgetAfter(listen, { type: 'unlisten', path: listen.path, query: listen.query })
+  /** Takes a listen out; views it fed keep what they know until listens of their own are answered. */
+  #drop({ node, query }: Listen): void {
+    for (const { views } of below(node)) for (const view of views.values()) view.kept = this.#look(view)
+    node.listens.delete(queryKey(query))
+    if (query === null) this.#askBelow(node)
+    this.#prune(node)
   }
 
-  /** @returns Whether anything at or below the node had to be asked for. */
-  #askBelow(node: PathNode): boolean {
-    let hasAsked = false
-    for (const view of node.views.values()) {
-      this.#ask(node, wireQuery(view.query))
-      hasAsked = true
-    }
-    if (node.listens.has(WHOLE)) return true
-    for (const child of node.children.values()) if (this.#askBelow(child)) hasAsked = true
-    return hasAsked
-  }
-
-  /** Requests are answered in order: with this answer, those of the listens sent before it have come. */
-  #forgetAfter(listen: Listen, body: RequestBody): void {
-    const { node, queryId } = listen
-    const forget = (): void => {
-      if (this.#byQueryId.get(queryId) === listen) this.#byQueryId.delete(queryId)
-      node.leaving.delete(listen)
-      this.#prune(node)
-    }
-    this.#connection.send({ body, kind: 'live', done: forget, failed: forget })
+  #askBelow(node: PathNode): void {
+    for (const view of node.views.values()) this.#ask(node, wireQuery(view.query))
+    if (!node.listens.has(WHOLE)) for (const child of node.children.values()) this.#askBelow(child)
   }
 
   /** Ends a listen nobody needs any more. */
@@ -327,137 +281,120 @@ export class Replica {
       listen.status = 'waiting'
       return
     }
-    listen.status = 'ended'
-    if (node.leaving.has(listen) || node.listens.get(key) !== listen) return
-    node.listens.delete(key)
+    if (node.listens.get(key) !== listen) return
     const calls: Call[] = []
     for (const [otherKey, view] of [...node.views]) {
       if (queryKey(wireQuery(view.query)) !== key) continue
       node.views.delete(otherKey)
       calls.push(...view.fail(error))
     }
-    if (query === null && this.#askBelow(node) && listen.hasData) this.#leave(listen)
-    this.#prune(node)
+    listen.status = 'ended'
+    this.#drop(listen)
     this.#call(calls)
   }
 
   // What the server tells
 
   #setServer(listen: Listen, value: Value): void {
-    listen.server = value
-    listen.local = this.#overlay(listen, listen.path, value)
-    listen.hasData = true
-    this.#round([listen.path])
+    this.#change([listen.path], () => {
+      listen.tree = new Tree(listen.path, value, listen.query === null, true)
+      if (listen.query === null) this.#dropCovered(listen)
+    })
   }
 
   /** One write of the server's: all its places change, then one round of events. */
-  #step(listen: Listen, step: Step): void {
-    const paths: Path[] = []
+  #step({ path, tree }: Listen, step: Step): void {
+    const entries: [Path, Value][] = []
     for (let i = 0; i < step.length; i += 2) {
       const text = step[i] as string
-      const path = text === '' ? listen.path : [...listen.path, ...text.split('/')]
-      listen.server = withValueAt(listen.server, path, step[i + 1] as Value, listen.path.length)
-      this.#refresh(listen, path)
-      paths.push(path)
+      entries.push([text === '' ? path : [...path, ...text.split('/')], step[i + 1] as Value])
     }
-    this.#round(paths)
-  }
-
-  #lay(write: PendingWrite): void {
-    // The newest write: laid over what is shown, no older one needs another look.
-    for (const [path, value] of write.entries) {
-      this.#eachListen(path, (listen) => {
-        listen.local = laidOver(
-          { value: listen.local, isWhole: listen.query === null },
-          listen.path,
-          path,
-          value,
-        ).value
-      })
-    }
-  }
-
-  #restore(write: PendingWrite): void {
-    for (const [path] of write.entries) this.#refreshAt(path)
-    this.#round(write.entries.map(([path]) => path))
-  }
-
-  #refreshAt(path: Path): void {
-    this.#eachListen(path, (listen) => this.#refresh(listen, path))
-  }
-
-  /**
-   * Works out `local` anew where the server's state or the pending writes changed at `path`, and only there. Above
-   * that place both must be objects with the same priority, else putting a child into what is shown would not give
-   * back what a leaf, a removal or another priority had replaced.
-   */
-  #refresh(listen: Listen, path: Path): void {
-    let { server, local, path: place } = listen
-    // Which children a window knows is only seen from its own path.
-    if (listen.query === null) {
-      while (place.length < path.length && isObject(server) && isObject(local)) {
-        if (priorityOf(server) !== priorityOf(local)) break
-        place = path.slice(0, place.length + 1)
-        server = childOf(server, place.at(-1)!)
-        local = childOf(local, place.at(-1)!)
-      }
-    }
-    const value = this.#overlay(listen, place, server)
-    if (!sameValue(value, local)) {
-      listen.local = withValueAt(listen.local, place, value, listen.path.length)
-    }
-  }
-
-  #overlay(listen: Listen, place: Path, server: Value): Value {
-    return this.#pending.overlay(place, { value: server, isWhole: listen.query === null }).value
+    this.#change(pathsOf(entries), () => {
+      for (const [at, value] of entries) tree?.put(at, value)
+    })
   }
 
   // Sources and views
 
-  #known(view: View): Known {
+  /** What the app sees at a path, by a listen that has data. */
+  #seen({ tree, query }: Source, path: Path): Known {
+    return this.#pending.overlay(path, { value: tree.at(path), isWhole: query === null })
+  }
+
+  #look(view: View): Known {
     const { path, query } = view
-    const listen = this.#source(path, wireQuery(query), true)
-    if (listen !== null) {
-      return { value: windowOf(valueAt(listen.local, path, listen.path.length), query), isWhole: true }
+    const source = this.#source(path, wireQuery(query))
+    if (source !== null && showsAll(query)) {
+      view.kept = null
+      return this.#seen(source, path)
     }
-    // Nothing told yet: what the client itself wrote is known, and kept after its ack until the server tells.
-    const known = this.#pending.overlay(path, view.known)
-    return { value: windowOf(known.value, query), isWhole: known.isWhole }
+    // Nothing told yet: what the client itself wrote is known, and what was known is kept until the server tells.
+    const known =
+      source === null
+        ? this.#pending.overlay(path, view.kept ?? NOTHING_KNOWN)
+        : { value: this.#seen(source, path).value, isWhole: true }
+    view.kept = { value: windowOf(known.value, query), isWhole: known.isWhole }
+    return view.kept
   }
 
-  #source(path: Path, query: Query | null, mayBeLeaving: boolean): Listen | null {
-    let node: PathNode | null = this.#root
-    let leaving: Listen | null = null
-    for (let depth = 0; ; depth++) {
+  /** The topmost whole value at or above the path that has data, else the query's own. */
+  #source(path: Path, query: Query | null): Source | null {
+    let node: PathNode | undefined = this.#root
+    for (let depth = 0; node !== undefined; depth++) {
       const whole = node.listens.get(WHOLE)
-      if (whole?.hasData) return whole
-      for (const listen of node.leaving) leaving ??= listen
-      if (depth === path.length) break
-      const next = node.children.get(path[depth]!)
-      if (next === undefined) return mayBeLeaving ? leaving : null
-      node = next
+      if (hasData(whole)) return whole
+      if (depth === path.length) {
+        const own = node.listens.get(queryKey(query))
+        return hasData(own) ? own : null
+      }
+      node = node.children.get(path[depth]!)
     }
-    const own = query === null ? undefined : node.listens.get(queryKey(query))
-    if (own?.hasData) return own
-    return mayBeLeaving ? leaving : null
+    return null
   }
 
-  /** Every listen that holds something at, above or below a path. */
-  #eachListen(path: Path, visit: (listen: Listen) => void): void {
-    for (const { listens, leaving } of this.#along(path)) {
-      for (const listen of listens.values()) if (listen.hasData) visit(listen)
-      for (const listen of leaving) visit(listen)
-    }
-  }
-
-  /** Brings the views at, above and below the paths to what is known now; deepest first, as Firebase does. */
-  #round(paths: readonly Path[]): void {
-    const touched = new Set<View>()
+  /**
+   * Makes a change at some paths, and brings the views at, above and below them from what was to what is; the
+   * deepest first, as Firebase does. A view above costs what changed in it, not what it holds.
+   */
+  #change(paths: readonly Path[], make: () => void): void {
+    // For each view the children that may have changed, or null for all of it.
+    const touched = new Map<View, Set<string> | null>()
     for (const path of paths) {
-      for (const { views } of this.#along(path)) for (const view of views.values()) touched.add(view)
+      for (const { views, path: at } of this.#along(path)) {
+        for (const view of views.values()) {
+          const keys = touched.get(view)
+          if (keys === null || at.length >= path.length || !this.#isSteady(view)) touched.set(view, null)
+          else touched.set(view, (keys ?? new Set()).add(path[at.length]!))
+        }
+      }
     }
-    const views = [...touched].sort((a, b) => b.path.length - a.path.length)
-    this.#call(views.flatMap((view) => view.update(this.#known(view))))
+    const moves = [...touched]
+      .sort(([a], [b]) => b.path.length - a.path.length)
+      .map(([view, keys]) => {
+        if (keys === null) {
+          const before = view.kept ?? this.#look(view)
+          return () => view.update(before, this.#look(view))
+        }
+        const before = [...keys].map((key) => ({ key, before: this.#child(view, key) }))
+        return () => {
+          const changes = before.map((child) => ({ ...child, after: this.#child(view, child.key) }))
+          return view.updateChildren(changes, () => this.#look(view).value)
+        }
+      })
+    make()
+    this.#call(moves.flatMap((move) => move()))
+  }
+
+  /** Whether a write below a view changes only children of it: there is no leaf or priority that could come back. */
+  #isSteady({ path, query, kept }: View): boolean {
+    const source = kept === null ? this.#source(path, wireQuery(query)) : null
+    return source?.tree.hasOnlyChildren(path) === true && !this.#pending.covers(path)
+  }
+
+  /** One child of a view that a listen vouches for. */
+  #child(view: View, key: string): Value {
+    const source = this.#source(view.path, null)
+    return source === null ? null : this.#seen(source, [...view.path, key]).value
   }
 
   #call(calls: Call[]): void {
@@ -522,7 +459,7 @@ export class Replica {
     let at = node
     while (
       at.parent !== null &&
-      at.children.size + at.views.size + at.listens.size + at.leaving.size === 0 &&
+      at.children.size + at.views.size + at.listens.size === 0 &&
       at.parent.children.get(at.path.at(-1)!) === at
     ) {
       at.parent.children.delete(at.path.at(-1)!)
@@ -537,7 +474,7 @@ function* below(node: PathNode): Iterable<PathNode> {
 }
 
 function newNode(path: Path, parent: PathNode | null): PathNode {
-  return { path, parent, children: new Map(), views: new Map(), listens: new Map(), leaving: new Set() }
+  return { path, parent, children: new Map(), views: new Map(), listens: new Map() }
 }
 
 function newListen(node: PathNode, query: Query | null): Listen {
@@ -548,10 +485,16 @@ function newListen(node: PathNode, query: Query | null): Listen {
     status: 'waiting',
     queryId: -1,
     revision: -1,
-    hasData: false,
-    server: null,
-    local: null,
+    tree: null,
   }
+}
+
+function hasData(listen: Listen | undefined): listen is Source {
+  return listen !== undefined && listen.tree !== null
+}
+
+function pathsOf(entries: Entries): Path[] {
+  return entries.map(([path]) => path)
 }
 
 /** Views of one path are told apart by order, range and limit; the default one has the empty key. */

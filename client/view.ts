@@ -1,5 +1,5 @@
 /**
- * View: one query as the app sees it now, and the callbacks that follow it. Given the next value it works out which
+ * View: one query as the app sees it, and the callbacks that follow it. Given what was and what is it works out which
  * events lead there; nobody is called before all views have moved.
  *
  * INVARIANT: whoever replays the child events of a view holds the children of its last value event, in order.
@@ -9,7 +9,7 @@ import type { Query } from '../protocol/query.ts'
 import { childKeys, childOf, sameValue, type Value } from '../protocol/value.ts'
 import type { HearthError } from './errors.ts'
 import type { Known } from './pending-writes.ts'
-import { compareChildren, orderedBy, orderedChildKeys } from './window.ts'
+import { comparePlaced, orderedChildren, type Placed, place } from './window.ts'
 
 export type EventType = 'value' | 'child_added' | 'child_changed' | 'child_removed' | 'child_moved'
 
@@ -35,38 +35,47 @@ export interface Registration {
 /** A call owed to the app. */
 export type Call = () => void
 
-/** Past so many new children it is cheaper to sort all than to insert each. */
+/** A child before and after. */
+export interface ChildChange {
+  key: string
+  before: Value
+  after: Value
+}
+
+/** Past so many changes it is cheaper to sort all than to insert each. */
 const INSERTS_MAX = 16
 
 export class View {
   readonly path: Path
   readonly query: Query
   registrations: Registration[] = []
-  known: Known = { value: null, isWhole: false }
-  /** Keys in order, kept only while someone hears child events. */
-  #keys: string[] | null = null
+  /**
+   * What was told last, where it cannot be worked out anew: of a window, and of a place the server has not told of.
+   * Null for a whole value that a listen vouches for.
+   */
+  kept: Known | null = null
+  /** Children in order, kept only while someone hears child events. */
+  #order: Placed[] | null = null
 
-  constructor(path: Path, query: Query, known: Known) {
+  constructor(path: Path, query: Query) {
     this.path = path
     this.query = query
-    this.known = known
   }
 
   /** @returns The calls that tell a new registration what is already known. */
-  add(registration: Registration): Call[] {
+  add(registration: Registration, { value, isWhole }: Known): Call[] {
     this.registrations.push(registration)
-    if (registration.type === 'value') {
-      return this.known.isWhole ? this.#calls(valueEvent(this.known.value), [registration]) : []
-    }
-    this.#keys ??= orderedChildKeys(this.known.value, this.query.orderBy)
+    if (registration.type === 'value') return isWhole ? this.#calls(valueEvent(value), [registration]) : []
+    const { orderBy } = this.query
+    this.#order ??= orderedChildren(value, orderBy)
     if (registration.type !== 'child_added') return []
-    return this.#keys.flatMap((key, index) =>
+    return this.#order.flatMap(({ key }, index) =>
       this.#calls(
         {
           type: 'child_added',
           key,
-          value: childOf(this.known.value, key),
-          previousKey: this.#keys![index - 1] ?? null,
+          value: childOf(value, key),
+          previousKey: this.#order![index - 1]?.key ?? null,
         },
         [registration],
       ),
@@ -80,7 +89,7 @@ export class View {
       registration.isActive = false
       return false
     })
-    if (!this.registrations.some(({ type }) => type !== 'value')) this.#keys = null
+    if (!this.registrations.some(({ type }) => type !== 'value')) this.#order = null
     return this.registrations.length > 0
   }
 
@@ -96,80 +105,103 @@ export class View {
     })
   }
 
-  /** Moves to what is known next. @returns The calls that lead there, in Firebase's order. */
-  update(next: Known): Call[] {
-    const before = this.known
-    const isSame = before.value === next.value || sameValue(before.value, next.value)
-    if (isSame && before.isWhole === next.isWhole) return []
-    this.known = next
-    const calls = this.#keys === null || isSame ? [] : this.#childCalls(before.value, next.value)
-    if (next.isWhole) calls.push(...this.#calls(valueEvent(next.value), this.registrations))
+  /** @returns The calls that lead from one value to another. */
+  update(before: Known, after: Known): Call[] {
+    const isSame = sameValue(before.value, after.value)
+    if (isSame && before.isWhole === after.isWhole) return []
+    const calls: Call[] = []
+    if (!isSame && this.#order !== null) {
+      const keys = new Set([...childKeys(before.value), ...childKeys(after.value)])
+      this.#tellChildren(
+        [...keys].map((key) => ({
+          key,
+          before: childOf(before.value, key),
+          after: childOf(after.value, key),
+        })),
+        calls,
+      )
+    }
+    if (after.isWhole) calls.push(...this.#calls(valueEvent(after.value), this.registrations))
     return calls
   }
 
-  #childCalls(before: Value, after: Value): Call[] {
-    const { orderBy } = this.query
-    const removed: string[] = []
-    const added: string[] = []
-    const moved: string[] = []
-    const changed: string[] = []
-    for (const key of childKeys(before)) if (childOf(after, key) === null) removed.push(key)
-    for (const key of childKeys(after)) {
-      const old = childOf(before, key)
-      const now = childOf(after, key)
-      if (old === null) added.push(key)
-      else if (old !== now && !sameValue(old, now)) {
-        changed.push(key)
-        if (!sameValue(orderedBy(orderBy, old), orderedBy(orderBy, now))) moved.push(key)
-      }
-    }
-    this.#reorder(new Set([...removed, ...moved]), [...added, ...moved], after)
-
+  /**
+   * The same where it is known in which children the change was: the others cost nothing.
+   * @param whole Gives the new value; asked for only if someone hears it.
+   */
+  updateChildren(changes: readonly ChildChange[], whole: () => Value): Call[] {
+    const real = changes.filter(({ before, after }) => !sameValue(before, after))
     const calls: Call[] = []
-    const tell = (keys: string[], value: Value, typeOf: (key: string) => EventType): void => {
-      const inOrder = (a: string, b: string): number =>
-        compareChildren(orderBy, a, childOf(value, a), b, childOf(value, b))
-      for (const key of keys.sort(inOrder)) {
-        const type = typeOf(key)
-        const previousKey = type === 'child_removed' ? null : this.#previousKey(key)
-        calls.push(...this.#calls({ type, key, value: childOf(value, key), previousKey }, this.registrations))
+    if (real.length === 0) return calls
+    if (this.#order !== null) this.#tellChildren(real, calls)
+    const listening = this.registrations.filter(({ type }) => type === 'value')
+    if (listening.length > 0) calls.push(...this.#calls(valueEvent(whole()), listening))
+    return calls
+  }
+
+  #tellChildren(changes: readonly ChildChange[], calls: Call[]): void {
+    const { orderBy } = this.query
+    const real = changes
+      .filter(({ before, after }) => !sameValue(before, after))
+      .map((change) => {
+        const { key, before, after } = change
+        const was = place(orderBy, key, before)
+        const is = place(orderBy, key, after)
+        return { ...change, was, is, isPlaced: before === null || !sameValue(was.by, is.by) }
+      })
+    const there = real.filter(({ after }) => after !== null)
+    const placed = there.filter(({ isPlaced }) => isPlaced)
+    const gone = real.filter(({ before, after, isPlaced }) => before !== null && (after === null || isPlaced))
+    this.#reorder(
+      gone.map(({ was }) => was),
+      placed.map(({ is }) => is),
+    )
+
+    const tell = (list: typeof real, side: 'was' | 'is', typeOf: (before: Value) => EventType): void => {
+      for (const { key, before, after, [side]: at } of list.sort((a, b) => comparePlaced(a[side], b[side]))) {
+        const [value, previousKey] =
+          side === 'was' ? [before, null] : [after, this.#order![this.#indexOf(at) - 1]?.key ?? null]
+        calls.push(...this.#calls({ type: typeOf(before), key, value, previousKey }, this.registrations))
       }
     }
-    tell(removed, before, () => 'child_removed')
+    tell(
+      gone.filter(({ after }) => after === null),
+      'was',
+      () => 'child_removed',
+    )
     // Firebase tells all additions before all moves; then a child may come after one that is yet to move away. In
     // order of place, each comes after one that is where it will stay.
-    const isMoved = new Set(moved)
-    tell([...added, ...moved], after, (key) => (isMoved.has(key) ? 'child_moved' : 'child_added'))
-    tell(changed, after, () => 'child_changed')
-    return calls
+    tell(placed, 'is', (before) => (before === null ? 'child_added' : 'child_moved'))
+    tell(
+      there.filter(({ before }) => before !== null),
+      'is',
+      () => 'child_changed',
+    )
   }
 
-  #reorder(gone: Set<string>, come: string[], after: Value): void {
-    if (come.length > INSERTS_MAX) {
-      this.#keys = orderedChildKeys(after, this.query.orderBy)
+  #reorder(gone: readonly Placed[], come: readonly Placed[]): void {
+    if (gone.length + come.length > INSERTS_MAX) {
+      const keys = new Set(gone.map(({ key }) => key))
+      this.#order = this.#order!.filter(({ key }) => !keys.has(key))
+      this.#order.push(...come)
+      this.#order.sort(comparePlaced)
       return
     }
-    if (gone.size > 0) this.#keys = this.#keys!.filter((key) => !gone.has(key))
-    for (const key of come) this.#keys!.splice(this.#placeOf(key, after), 0, key)
+    for (const placed of gone) this.#order!.splice(this.#indexOf(placed), 1)
+    for (const placed of come) this.#order!.splice(this.#indexOf(placed), 0, placed)
   }
 
-  /** Where a key belongs among those kept: the number of keys that order before it. */
-  #placeOf(key: string, value: Value): number {
-    const keys = this.#keys!
-    const child = childOf(value, key)
+  /** Where a child is, or belongs: the number of children before it. */
+  #indexOf(placed: Placed): number {
+    const order = this.#order!
     let low = 0
-    let high = keys.length
+    let high = order.length
     while (low < high) {
       const middle = (low + high) >> 1
-      const other = keys[middle]!
-      if (compareChildren(this.query.orderBy, other, childOf(value, other), key, child) < 0) low = middle + 1
+      if (comparePlaced(order[middle]!, placed) < 0) low = middle + 1
       else high = middle
     }
     return low
-  }
-
-  #previousKey(key: string): string | null {
-    return this.#keys![this.#placeOf(key, this.known.value) - 1] ?? null
   }
 
   #calls(data: EventData, registrations: readonly Registration[]): Call[] {

@@ -29,24 +29,36 @@ export function wireQuery(query: Query): Query | null {
 }
 
 /** What a child is ordered by; for order `key` that is the key alone. */
-export function orderedBy(order: Order, child: Value): Value {
+function orderedBy(order: Order, child: Value): Value {
   if (order === 'priority') return priorityOf(child)
   if (order === 'value') return child
   if (order === 'key') return null
   return valueAt(child, order.child as Path)
 }
 
-export function compareChildren(order: Order, aKey: string, a: Value, bKey: string, b: Value): number {
-  return compareValues(orderedBy(order, a), orderedBy(order, b)) || compareKeys(aKey, bKey)
+/** A child's place in an order. */
+export interface Placed {
+  key: string
+  by: Value
+}
+
+export function place(order: Order, key: string, child: Value): Placed {
+  return { key, by: orderedBy(order, child) }
+}
+
+export function comparePlaced(a: Placed, b: Placed): number {
+  return compareValues(a.by, b.by) || compareKeys(a.key, b.key)
+}
+
+export function orderedChildren(value: Value, order: Order): Placed[] {
+  const children = childKeys(value).map((key) => place(order, key, childOf(value, key)))
+  // The server sends children in key order, so mostly there is nothing to sort.
+  const isSorted = children.every((child, i) => i === 0 || comparePlaced(children[i - 1]!, child) < 0)
+  return isSorted ? children : children.sort(comparePlaced)
 }
 
 export function orderedChildKeys(value: Value, order: Order): string[] {
-  const keys = childKeys(value)
-  const compare = (a: string, b: string): number =>
-    compareChildren(order, a, childOf(value, a), b, childOf(value, b))
-  // The server sends children in key order, so mostly there is nothing to sort.
-  for (let i = 1; i < keys.length; i++) if (compare(keys[i - 1]!, keys[i]!) > 0) return keys.sort(compare)
-  return keys
+  return orderedChildren(value, order).map(({ key }) => key)
 }
 
 /** The children of `value` inside the query's range and limit. A leaf has none; the node's own priority is left out. */

@@ -99,10 +99,7 @@ export function assertWritable(path: Path, operation: string): void {
 /** The places an `update` names, relative to its ref. */
 export function readEntries(operation: string, path: Path, values: Record<string, unknown>): Entries {
   if (typeof values !== 'object' || values === null || Array.isArray(values)) {
-    throw new HearthError(
-      'invalid_value',
-      `${operation} failed: it takes an object of child keys or paths and their new values`,
-    )
+    throw new HearthError('invalid_value', `${operation} failed: it takes an object of paths and values`)
   }
   const entries = Object.entries(values).map(([key, raw]) => {
     const below = refusing(operation, () => {

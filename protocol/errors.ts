@@ -66,22 +66,21 @@ export interface CloseReason {
   reason: string
 }
 
-function closeReason(code: number, reason: string): CloseReason {
-  return { code, reason }
-}
-
-/** 4000-4499: reconnect. 4500-4999: stop, the same client would fail again. */
+/**
+ * 4000-4499: reconnect. 4500-4999: stop, the same client would fail again.
+ * Literals, not calls: bundlers then leave them out of a client that does not name them.
+ */
 export const closeReasons = {
-  goingAway: closeReason(4000, 'server is going away; reconnect'),
-  slowConsumer: closeReason(4001, 'slow consumer; reconnect and listen again'),
-  idle: closeReason(4002, 'no traffic within the idle timeout; reconnect'),
-  rateLimited: closeReason(4003, 'rate limited; reconnect later'),
-  takenOver: closeReason(4004, 'session taken over by a newer connection'),
-  invalidFrame: closeReason(4500, 'invalid frame'),
-  frameTooLarge: closeReason(4501, 'frame too large'),
-  textFrame: closeReason(4502, 'text frame; this protocol is binary'),
-  unknownDatabase: closeReason(4503, 'unknown database'),
-  unsupportedVersion: closeReason(4504, 'unsupported protocol version'),
+  goingAway: { code: 4000, reason: 'server is going away; reconnect' },
+  slowConsumer: { code: 4001, reason: 'slow consumer; reconnect and listen again' },
+  idle: { code: 4002, reason: 'no traffic within the idle timeout; reconnect' },
+  rateLimited: { code: 4003, reason: 'rate limited; reconnect later' },
+  takenOver: { code: 4004, reason: 'session taken over by a newer connection' },
+  invalidFrame: { code: 4500, reason: 'invalid frame' },
+  frameTooLarge: { code: 4501, reason: 'frame too large' },
+  textFrame: { code: 4502, reason: 'text frame; this protocol is binary' },
+  unknownDatabase: { code: 4503, reason: 'unknown database' },
+  unsupportedVersion: { code: 4504, reason: 'unsupported protocol version' },
 } as const satisfies Record<string, CloseReason>
 
 export function mayReconnect(closeCode: number): boolean {
