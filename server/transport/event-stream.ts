@@ -28,9 +28,17 @@ export interface EventStreamLimits {
   slowConsumerDeadlineMs: number
 }
 
+/** Plain numbers the metrics page reads. */
+export interface EventStreamCounters {
+  deliveries: number
+  deliveredBytes: number
+  slowConsumers: number
+}
+
 export interface EventStreamParts {
   nowMs(): number
   limits: EventStreamLimits
+  counters: EventStreamCounters
 }
 
 export interface StreamRequest {
@@ -82,7 +90,7 @@ export class EventStreams {
   #wireOf(database: Database): EventStreamWire {
     let wire = this.#wires.get(database)
     if (wire === undefined) {
-      wire = new EventStreamWire(database.epoch)
+      wire = new EventStreamWire(database.epoch, this.#parts.counters)
       this.#wires.set(database, wire)
       database.addWire(wire)
     }
@@ -94,11 +102,13 @@ export class EventStreams {
 class EventStreamWire implements Wire {
   readonly name = 'event-stream'
   readonly epoch: string
+  readonly #counters: EventStreamCounters
   readonly #streams = new Map<LiveQuery, Set<EventStream>>()
   #keepAlive: NodeJS.Timeout | null = null
 
-  constructor(epoch: string) {
+  constructor(epoch: string, counters: EventStreamCounters) {
     this.epoch = epoch
+    this.#counters = counters
   }
 
   add(live: LiveQuery, stream: EventStream): void {
@@ -126,7 +136,10 @@ class EventStreamWire implements Wire {
     for (const stream of [...streams]) {
       if (stream.isExport) exported ??= eventsOf(steps, id, true)
       else plain ??= eventsOf(steps, id, false)
-      stream.changed((stream.isExport ? exported : plain)!)
+      const events = (stream.isExport ? exported : plain)!
+      stream.changed(events)
+      this.#counters.deliveries += 1
+      this.#counters.deliveredBytes += events.length
     }
   }
 
@@ -244,7 +257,10 @@ class EventStream implements Subscriber {
   #write(text: string): void {
     if (this.#isOver || this.#out!.write(text)) return
     this.#isFull = true
-    this.#deadline ??= setTimeout(() => this.#out?.abort(), this.#parts.limits.slowConsumerDeadlineMs)
+    if (this.#deadline !== null) return
+    const { counters, limits } = this.#parts
+    counters.slowConsumers += 1
+    this.#deadline = setTimeout(() => this.#out?.abort(), limits.slowConsumerDeadlineMs)
   }
 
   #writable(): void {

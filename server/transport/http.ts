@@ -152,7 +152,7 @@ function isAllowed(origin: string, allowed: readonly string[], request: HttpRequ
 function corsHeaders(origin: string, allowed: readonly string[]): Headers {
   const isForAll = allowed.includes('*')
   if (origin === '') return isForAll ? [] : [['Vary', 'Origin']]
-  const exposed = ['Access-Control-Expose-Headers', 'ETag'] as const
+  const exposed = ['Access-Control-Expose-Headers', 'ETag, Hearth-Revision, Hearth-Reason'] as const
   if (isForAll) return [['Access-Control-Allow-Origin', '*'], exposed]
   return [['Access-Control-Allow-Origin', origin], ['Vary', 'Origin'], exposed]
 }

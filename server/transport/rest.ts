@@ -11,7 +11,7 @@ import type { Write } from '../log/log.ts'
 import { nodeHash } from '../node-hash.ts'
 import type { Entry } from '../store/store.ts'
 import { isPriorityPath, setEntries, updateEntries } from '../write-entries.ts'
-import { type EventStreamLimits, EventStreams } from './event-stream.ts'
+import { type EventStreamCounters, type EventStreamLimits, EventStreams } from './event-stream.ts'
 import { BodyError, type HttpReply, type HttpRequest, type HttpRoute, type StreamReply } from './http.ts'
 import { identify } from './http-auth.ts'
 import { badRequest, errorReply, READ_TOO_LARGE, WRITE_TOO_LARGE } from './http-error.ts'
@@ -42,6 +42,7 @@ export interface RestParts {
   /** A new push key. */
   pushId(): string
   limits: EventStreamLimits & { bodyBytesMax: number }
+  counters: EventStreamCounters & { messages: number; errors: number }
 }
 
 /** One request, once it is known who asks for what. */
@@ -73,6 +74,8 @@ class Rest {
   }
 
   async serve(request: HttpRequest): Promise<HttpReply | StreamReply> {
+    const { counters } = this.#parts
+    counters.messages += 1
     try {
       const method = methodOf(request)
       const path = targetOf(request.path)
@@ -96,7 +99,9 @@ class Rest {
           return await this.#delete(context)
       }
     } catch (error) {
-      return errorReply(error)
+      const reply = errorReply(error)
+      counters.errors += 1
+      return reply
     }
   }
 
