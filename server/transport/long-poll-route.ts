@@ -3,6 +3,7 @@
  * and hears of its end.
  */
 import { clip } from '../../protocol/index.ts'
+import { randomId } from '../random-id.ts'
 import {
   closeScript,
   farewellPage,
