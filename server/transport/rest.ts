@@ -42,7 +42,7 @@ export interface RestParts {
   /** A new push key. */
   pushId(): string
   limits: EventStreamLimits & { bodyBytesMax: number }
-  counters: EventStreamCounters & { messages: number; errors: number }
+  counters: EventStreamCounters & { errors: number }
 }
 
 /** One request, once it is known who asks for what. */
@@ -74,8 +74,6 @@ class Rest {
   }
 
   async serve(request: HttpRequest): Promise<HttpReply | StreamReply> {
-    const { counters } = this.#parts
-    counters.messages += 1
     try {
       const method = methodOf(request)
       const path = targetOf(request.path)
@@ -100,7 +98,7 @@ class Rest {
       }
     } catch (error) {
       const reply = errorReply(error)
-      counters.errors += 1
+      this.#parts.counters.errors += 1
       return reply
     }
   }
