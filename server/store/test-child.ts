@@ -6,6 +6,10 @@ import { openLmdbStore } from './store-lmdb.ts'
 
 async function writeForEver(folder: string): Promise<void> {
   const store = await openLmdbStore({ folder })
+  store.declareIndexes([
+    { steps: ['list'], indexOn: 'n' },
+    { steps: ['churn'], indexOn: 'a' },
+  ])
   for (let n = 0; ; ) {
     for (let i = 0; i < 20; i++, n++) {
       store.stage([{ path: ['list', `k${n}`], value: { n, text: `text of ${n}` } }])
@@ -14,6 +18,7 @@ async function writeForEver(folder: string): Promise<void> {
         { path: ['churn', String(n % 50)], value: n % 3 === 0 ? null : { a: 'x'.repeat(n % 900) } },
       ])
     }
+    store.workOnIndexes(10)
     await store.flush()
     console.log(`acked ${n}`)
   }
