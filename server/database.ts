@@ -343,8 +343,8 @@ export class Database {
     const revision = isNothing ? 0 : this.#stage(ordered)
     if (write.records !== null)
       for (const [key, value] of write.records) this.#store.records.stage(key, value)
+    if (!write.isCheckOnly) write.entries = ordered
     if (isNothing) return null
-    write.entries = ordered
     this.#options.counters.writes += 1
     this.#follow(ordered, revision)
     return { revision, timestampMs: nowMs, entries: ordered }

@@ -245,7 +245,7 @@ test('no file is dead: each is reached from an entry point, or from a test if on
 
 test('an index re-exports and does nothing else', () => {
   const wrong = product
-    .filter(({ path }) => /\/index(-\w+)?\.ts$/.test(path))
+    .filter(({ path }) => /\/index(-node)?\.ts$/.test(path))
     .filter(({ text }) => {
       const code = text.replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '')
       return code.replace(/export\s+(type\s+)?(\*|\{[^}]*\})\s+from\s+'[^']+'\s*;?/g, '').trim() !== ''
@@ -261,7 +261,7 @@ test('every file opens by saying what it is for', () => {
 
   const silent = product
     .filter(({ path }) => !isPrinted(path))
-    .filter(({ path }) => !/\/index(-\w+)?\.ts$/.test(path))
+    .filter(({ path }) => !/\/index(-node)?\.ts$/.test(path))
     .filter(({ text }) => !/^(#!.*\n)?(\/\*\*|\/\/ )/.test(text))
     .map(({ path }) => path)
 

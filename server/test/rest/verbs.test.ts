@@ -217,6 +217,12 @@ describe('writing', () => {
       { old: true, e: 5 },
     ],
     [
+      'an increment that changes nothing is answered all the same',
+      { method: 'PUT', path: '/a/e.json', body: { '.sv': { increment: 0 } } },
+      1,
+      { old: true, e: 1 },
+    ],
+    [
       'a merge patch replaces values and removes nulls, deep',
       {
         method: 'PATCH',
