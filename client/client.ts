@@ -34,8 +34,8 @@ export class Database {
   /** @internal */ readonly data: Replica
   /** @internal */ readonly info: Replica
   /** @internal */ readonly environment: Environment
-  /** @internal What must happen when the connection is lost. */
-  readonly onLost = new Set<() => void>()
+  /** @internal The onDisconnect writes of this connection, to show them when the connection is lost. */
+  leftBehind: (readonly [Path, Value])[] = []
   readonly #pushIdAt: (nowMs: number) => string
   /** Writes not yet answered and transactions not yet ended. */
   readonly #working = new Set<{ paths: readonly Path[]; ended: Promise<void> }>()
@@ -59,7 +59,7 @@ export class Database {
       },
       lost: () => {
         this.data.lost()
-        for (const task of this.onLost) task()
+        this.data.assume(this.guess(this.leftBehind.splice(0)))
         this.info.assume([[CONNECTED, false]])
       },
       pushed: (message) => this.data.pushed(message),

@@ -4,14 +4,11 @@
  */
 import { isAtOrAbove } from '../protocol/path.ts'
 import { type Priority, type Value, withPriority } from '../protocol/value.ts'
-import { type Database, readValue } from './client.ts'
+import { readValue } from './client.ts'
 import type { RequestBody } from './connection.ts'
 import type { Entries } from './pending-writes.ts'
 import type { DatabaseReference, Untyped } from './ref.ts'
 import { assertWritable, fromRoot, readEntries, type Writable } from './write.ts'
-
-/** What the server holds for this connection, so that the client can show it when it notices the end. */
-const registered = new WeakMap<Database, { entries: Entries }>()
 
 export class OnDisconnect<T = Untyped> {
   readonly #ref: DatabaseReference<T>
@@ -59,11 +56,8 @@ export class OnDisconnect<T = Untyped> {
         body,
         kind: 'write',
         done: () => {
-          const held = heldFor(db)
-          held.entries =
-            entries.length === 0
-              ? held.entries.filter(([at]) => !isAtOrAbove(path, at))
-              : [...held.entries, ...entries]
+          if (entries.length > 0) db.leftBehind.push(...entries)
+          else db.leftBehind = db.leftBehind.filter(([at]) => !isAtOrAbove(path, at))
           resolve()
         },
         failed: reject,
@@ -74,19 +68,4 @@ export class OnDisconnect<T = Untyped> {
 
 export function onDisconnect<T>(ref: DatabaseReference<T>): OnDisconnect<T> {
   return new OnDisconnect(ref)
-}
-
-function heldFor(db: Database): { entries: Entries } {
-  let held = registered.get(db)
-  if (held === undefined) {
-    const fresh = { entries: [] as Entries }
-    held = fresh
-    registered.set(db, fresh)
-    db.onLost.add(() => {
-      const { entries } = fresh
-      fresh.entries = []
-      db.data.assume(db.guess(entries))
-    })
-  }
-  return held
 }

@@ -87,16 +87,13 @@ export function child<T, K extends keyof T & string>(
 export function child(parent: DatabaseReference, path: string): DatabaseReference
 export function child<C>(parent: DatabaseReference, path: string): DatabaseReference<C>
 export function child(parent: DatabaseReference, path: string): DatabaseReference {
-  const keys = refusing('child', () => clientPath(path))
-  return new DatabaseReference(
-    parent.db,
-    refusing('child', () => {
-      const all = [...parent.path, ...keys]
-      // Only the whole path shows whether it is too deep.
-      if (!isInfo(all)) parsePath(all.join('/'))
-      return all
-    }),
-  )
+  const keys = refusing('child', () => {
+    const all = [...parent.path, ...clientPath(path)]
+    // Only the whole path shows whether it is too deep.
+    if (!isInfo(all)) parsePath(all.join('/'))
+    return all
+  })
+  return new DatabaseReference(parent.db, keys)
 }
 
 const INFO = '.info'
@@ -116,15 +113,15 @@ function clientPath(text: string): Path {
 
 /** @throws {HearthError} when one path is given twice or contains another: then their order would matter. */
 export function assertDisjoint(operation: string, paths: readonly Path[]): void {
-  const all = new Set(paths.map((path) => path.join('/')))
-  const refuse = (what: string): never => {
-    throw new HearthError('invalid_path', `${operation} failed: ${what}`)
-  }
-  if (all.size < paths.length) refuse('a path is given twice')
-  for (const path of paths) {
-    for (let length = 0; length < path.length; length++) {
-      const above = path.slice(0, length).join('/')
-      if (all.has(above)) refuse(`path \`/${above}\` contains path \`/${path.join('/')}\``)
+  // With a slash at the end, what lies below a path sorts right behind it.
+  const sorted = paths.map((path) => [...path, ''].join('/')).sort()
+  sorted.forEach((path, i) => {
+    const before = sorted[i - 1]
+    if (before !== undefined && path.startsWith(before)) {
+      throw new HearthError(
+        'invalid_path',
+        `${operation} failed: paths \`${before}\` and \`${path}\` overlap`,
+      )
     }
-  }
+  })
 }

@@ -4,6 +4,7 @@
 import type { Order } from '../protocol/query.ts'
 import {
   childKeys,
+  childOf,
   isObject,
   leafOf,
   type Priority,
@@ -96,13 +97,9 @@ function plain(value: Value): unknown {
   // Firebase's rule: all keys are indexes and at least half of the places are filled.
   if (keys.every((key) => ARRAY_INDEX.test(key) && Number(key) < 2 * keys.length)) {
     const length = Math.max(...keys.map(Number)) + 1
-    return Array.from({ length }, (_, index) => plain(childValue(value, String(index))))
+    return Array.from({ length }, (_, index) => plain(childOf(value, String(index))))
   }
   const object: Record<string, unknown> = {}
   for (const key of keys) object[key] = plain(value[key]!)
   return object
-}
-
-function childValue(value: Value, key: string): Value {
-  return valueAt(value, [key])
 }

@@ -134,8 +134,9 @@ export class View {
     const calls: Call[] = []
     if (real.length === 0) return calls
     if (this.#order !== null) this.#tellChildren(real, calls)
-    const listening = this.registrations.filter(({ type }) => type === 'value')
-    if (listening.length > 0) calls.push(...this.#calls(valueEvent(whole()), listening))
+    if (this.registrations.some(({ type }) => type === 'value')) {
+      calls.push(...this.#calls(valueEvent(whole()), this.registrations))
+    }
     return calls
   }
 
