@@ -10,7 +10,8 @@
 import { strict as assert } from 'node:assert'
 import { compareValues, isInRange, type Query } from '../../protocol/index.ts'
 import { compareRanks, type Place } from '../query-read.ts'
-import type { Fate, Members, Moved } from './query-window.ts'
+import type { Moved } from './ordered-list.ts'
+import type { Fate, Members } from './query-window.ts'
 
 /** The best `count` children in range that rank behind the edge (null: from the first), best first. */
 export type FetchBeyond = (edge: Place | null, count: number) => Place[]

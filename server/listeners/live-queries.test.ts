@@ -319,3 +319,41 @@ test('a listener that applies its steps holds what its query shows, after each c
     { numRuns: Number(process.env['RUNS'] ?? 300) },
   )
 }, 60_000)
+
+test('a window that comes to show more than one read may take ends, and its listeners are told why', async () => {
+  const ended: string[] = []
+  const database = new Database({
+    name: 'test',
+    store: await openMemoryStore(),
+    ruleset: rulesets.indexed,
+    counters: { writes: 0, denials: 0, reads: 0 },
+    nowMs: () => 0,
+    readNodesMax: 10,
+    writeQueueMax: 1000,
+    onBug: (error) => {
+      throw error
+    },
+  } as ConstructorParameters<typeof Database>[0])
+  const wire: Wire = { name: 'none', deliver: () => expect.fail('nothing of it is sent') }
+  const subscriber: Subscriber = { identity: admin, wire, canceled: (_, error) => ended.push(error.codeName) }
+  database.listen(subscriber, ['l'], { orderBy: 'key', limit: { count: 2, from: 'last' } })
+  database.addWire(wire)
+
+  const large = Object.fromEntries(Array.from({ length: 11 }, (_, i) => [`k${i}`, i]))
+  const entries = [{ path: ['l', 'large'], value: large }]
+  const origin: WriteOrigin = { written() {}, refused() {}, groupSettled() {} }
+  database.submit({
+    entries,
+    identity: admin,
+    expectedRevision: null,
+    isCheckOnly: false,
+    records: null,
+    origin,
+    id: 0,
+  })
+  await database.idle()
+
+  expect(ended).toEqual(['too_large'])
+  expect(database.listenerCount).toBe(0)
+  await database.close()
+})

@@ -26,7 +26,8 @@ import { readQuery, walk } from '../query-read.ts'
 import { type Entry, type Store, TooLargeError } from '../store/store.ts'
 import { type Touched, touchedQueries } from './fan-out.ts'
 import { ListenerTree, type LiveQuery } from './listener-tree.ts'
-import { type Change, IndexGoneError, QueryWindow } from './query-window.ts'
+import { type Change, OrderedList } from './ordered-list.ts'
+import { IndexGoneError, QueryWindow } from './query-window.ts'
 
 export interface LiveQueriesOptions {
   store: Store
@@ -41,6 +42,10 @@ export class LiveQueries {
   readonly #store: Store
   readonly #plain: ListenerTree
   readonly #windowed: ListenerTree
+  /** The lists that have windows; in the tree under a query that is but their order. */
+  readonly #lists = new ListenerTree()
+  readonly #listOf = new Map<LiveQuery, OrderedList<LiveQuery>>()
+  readonly #touchedLists = new Set<OrderedList<LiveQuery>>()
   /** Windows that commits of the group under way have touched. */
   readonly #touched = new Set<LiveQuery>()
   /** Windows made while a group was staged: they have not followed what it did before. */
@@ -106,50 +111,75 @@ export class LiveQueries {
   close(live: LiveQuery): void {
     if (live.window === null) this.#plain.remove(live)
     else {
-      this.#windowed.remove(live)
+      this.#dropWindow(live)
       this.#touched.delete(live)
       this.#young.delete(live)
     }
   }
 
+  #dropWindow(live: LiveQuery): void {
+    live.window = null
+    this.#windowed.remove(live)
+    const place = this.#lists.find(live.path, orderOf(live))!
+    const list = this.#listOf.get(place)!
+    list.remove(live, live.query!)
+    if (!list.isEmpty) return
+    this.#lists.remove(place)
+    this.#listOf.delete(place)
+    this.#touchedLists.delete(list)
+  }
+
   /** A commit was staged: the windows it touches move. */
   staged(entries: readonly Entry[]): void {
     if (this.#windowed.size === 0) return
-    const changes = new Map<LiveQuery, Change[]>()
-    const invalidate = (live: LiveQuery): void => {
-      this.#touched.add(live)
-      live.window!.invalidate()
+    const changes = new Map<OrderedList<LiveQuery>, Change[]>()
+    const invalidate = (place: LiveQuery): void => {
+      for (const live of this.#listOf.get(place)!.windows()) {
+        this.#touched.add(live)
+        live.window!.invalidate()
+      }
     }
     for (const { path, value } of entries) {
-      this.#windowed.touched(
+      this.#lists.touched(
         path,
-        (live) => {
-          const { length } = live.path
+        (place) => {
+          const { length } = place.path
           const key = path[length]
-          if (key === undefined) invalidate(live)
+          if (key === undefined) invalidate(place)
           // The priority of the list itself is no part of what a query shows.
           else if (key !== '.priority') {
+            const list = this.#listOf.get(place)!
             const change = { key, path: path.slice(length).join('/'), value }
-            const others = changes.get(live)
-            if (others === undefined) changes.set(live, [change])
+            const others = changes.get(list)
+            if (others === undefined) changes.set(list, [change])
             else others.push(change)
           }
         },
         invalidate,
       )
     }
-    for (const [live, ofLive] of changes) this.#advance(live, ofLive)
+    for (const [list, ofList] of changes) this.#advance(list, ofList)
   }
 
-  #advance(live: LiveQuery, changes: readonly Change[]): void {
-    this.#touched.add(live)
-    try {
-      live.window!.advance(changes)
-    } catch (error) {
-      // Found out again when the group is published, with listeners to tell.
-      if (error instanceof TooLargeError || error instanceof IndexGoneError) live.window!.invalidate()
-      else throw error
+  #advance(list: OrderedList<LiveQuery>, changes: readonly Change[]): void {
+    this.#touchedLists.add(list)
+    const moved = list.follow(changes)
+    for (const live of list.concerned(moved)) {
+      this.#touched.add(live)
+      try {
+        live.window!.advance(changes, moved)
+      } catch (error) {
+        // Found out again when the group is published, with listeners to tell.
+        if (error instanceof TooLargeError || error instanceof IndexGoneError) live.window!.invalidate()
+        else throw error
+      }
     }
+  }
+
+  /** What the group has touched is in the flushed state now, or never was. */
+  #forgetTouched(): void {
+    for (const list of this.#touchedLists) list.touched.clear()
+    this.#touchedLists.clear()
   }
 
   /**
@@ -157,6 +187,7 @@ export class LiveQueries {
    * @param lost Hears of queries that now show more than one read may take.
    */
   published(commits: readonly Commit[], lost: (live: LiveQuery, error: RequestError) => void): Touched {
+    this.#forgetTouched()
     const touched = touchedQueries(this.#plain, commits)
     for (const live of [...touched.keys()]) {
       if (isRanged(live.query) && this.#hasIndex(live.path, live.query)) {
@@ -207,8 +238,7 @@ export class LiveQueries {
   }
 
   #becomeWhole(live: LiveQuery): Step {
-    this.#windowed.remove(live)
-    live.window = null
+    this.#dropWindow(live)
     this.#plain.adopt(live)
     return ['', this.#readWhole(live.path)]
   }
@@ -221,7 +251,14 @@ export class LiveQueries {
   }
 
   #makeWindow(live: LiveQuery, query: Query): void {
-    live.window = new QueryWindow(this.#store, live.path, query, this.#options.leavesMax)
+    const place = this.#lists.add(live.path, orderOf(live))
+    let list = this.#listOf.get(place)
+    if (list === undefined) {
+      list = new OrderedList(this.#store, live.path, query.orderBy)
+      this.#listOf.set(place, list)
+    }
+    list.add(live, query)
+    live.window = new QueryWindow(this.#store, live.path, query, list.touched, this.#options.leavesMax)
     if (this.#store.headRevision === this.#store.flushedRevision) return
     live.window.invalidate()
     this.#young.add(live)
@@ -229,6 +266,7 @@ export class LiveQueries {
 
   /** The group never happened. */
   discarded(): void {
+    this.#forgetTouched()
     for (const live of new Set([...this.#touched, ...this.#young])) this.#reload(live)
     this.#touched.clear()
     this.#young.clear()
@@ -279,6 +317,10 @@ export class LiveQueries {
 /** Whether a query shows a part only: else it is the whole value, and its order the client's business. */
 function isRanged(query: Query | null): query is Query {
   return query !== null && !showsAll(query)
+}
+
+function orderOf({ query }: LiveQuery): Query {
+  return { orderBy: query!.orderBy }
 }
 
 function warningFor({ query, window }: LiveQuery): 'no_index' | null {

@@ -17,7 +17,8 @@ import {
 } from '../../protocol/index.ts'
 import type { Entry, Store } from '../store/store.ts'
 import { openMemoryStore } from '../store/store-memory.ts'
-import { type Change, QueryWindow } from './query-window.ts'
+import { type Change, OrderedList } from './ordered-list.ts'
+import { QueryWindow } from './query-window.ts'
 
 const LIST: Path = ['list']
 const PATTERNS = ['.value', 'n'].map((indexOn) => ({ steps: LIST, indexOn }))
@@ -84,6 +85,28 @@ function changesOf(entries: readonly Entry[]): Change[] {
   return entries.map(({ path, value }) => ({ key: path[1]!, path: path.slice(1).join('/'), value }))
 }
 
+/** A window with its list, as live queries keep them. */
+class FollowedWindow {
+  readonly #list: OrderedList<QueryWindow>
+  readonly #window: QueryWindow
+
+  constructor(store: Store, of: Query, reserve?: number) {
+    this.#list = new OrderedList(store, LIST, of.orderBy)
+    this.#window = new QueryWindow(store, LIST, of, this.#list.touched, LEAVES_MAX, reserve)
+    this.#list.add(this.#window, of)
+  }
+
+  advance(changes: readonly Change[]): void {
+    const moved = this.#list.follow(changes)
+    for (const window of this.#list.concerned(moved)) window.advance(changes, moved)
+  }
+
+  settle() {
+    this.#list.touched.clear()
+    return this.#window.settle()
+  }
+}
+
 function applied(held: Value, steps: readonly (readonly (string | Value)[])[]): Value {
   let next = held
   for (const step of steps) {
@@ -102,7 +125,7 @@ test('a window is its query applied to the list, after each commit, whatever its
       fc.array(fc.array(commit, { minLength: 1, maxLength: 6 }), { minLength: 1, maxLength: 6 }),
       async (list, of, reserve, groups) => {
         const store = await openList(list)
-        const window = new QueryWindow(store, LIST, of, LEAVES_MAX, reserve)
+        const window = new FollowedWindow(store, of, reserve)
         let model: Value = { list }
         let held = applyQuery(list, of)
         for (const group of groups) {
@@ -166,7 +189,7 @@ test.each<[string, Query]>([
   async (_, of) => {
     const store = await openList(longList)
     const count = counting(store)
-    const window = new QueryWindow(store, LIST, of, LEAVES_MAX)
+    const window = new FollowedWindow(store, of)
     expect(count.walked).toBeLessThan(200)
 
     for (let i = 0; i < 2000; i++) {

@@ -3,7 +3,7 @@
  *
  * It moves when a commit is staged, on the head, so every commit of a group gets its own step with the state right
  * in between. What the group has not touched is looked up in the flushed state, which still is the state before the
- * group; what it has touched is kept here until the group is settled.
+ * group; what it has touched is kept with the list (ordered-list.ts) until the group is settled.
  *
  *   commit staged -> changes of children -> members decide who enters, stays, leaves -> one step
  *   group settled -> the steps go out; the flushed state has caught up
@@ -14,22 +14,8 @@
 import { isInRange, type Path, type Query, type Step, type Value } from '../../protocol/index.ts'
 import { compareRanks, type OrderedStore, orderedAt, type Place, walk } from '../query-read.ts'
 import { LimitMembers } from './limit-members.ts'
+import type { Change, Moved, TouchedChildren } from './ordered-list.ts'
 import { RangeMembers } from './range-members.ts'
-
-/** What a commit did at or below one child. */
-export interface Change {
-  key: string
-  /** Relative to the query's path: `key`, `key/deep` or `key/.priority`. */
-  path: string
-  value: Value
-}
-
-/** A touched child: what it is ordered by before and after a commit; undefined while it is absent. */
-export interface Moved {
-  key: string
-  before: Value | undefined
-  after: Value | undefined
-}
 
 /** What a commit did to a child as the query's listeners see it. */
 export type Fate = 'entered' | 'stayed' | 'left'
@@ -54,16 +40,26 @@ export class QueryWindow {
   readonly #store: OrderedStore
   readonly #leavesMax: number
   readonly #members: Members
-  /** What children touched by the group under way are now ordered by; undefined for absent ones. */
-  readonly #touched = new Map<string, Value | undefined>()
+  readonly #touched: TouchedChildren
   #steps: Step[] = []
   #mustReload = false
 
-  /** @throws {IndexGoneError} There is no index for the query's order. */
-  constructor(store: OrderedStore, path: Path, query: Query, leavesMax: number, reserve = RESERVE) {
+  /**
+   * @param touched What the group under way has touched on the query's list.
+   * @throws {IndexGoneError} There is no index for the query's order.
+   */
+  constructor(
+    store: OrderedStore,
+    path: Path,
+    query: Query,
+    touched: TouchedChildren,
+    leavesMax: number,
+    reserve = RESERVE,
+  ) {
     this.#store = store
     this.#path = path
     this.#query = query
+    this.#touched = touched
     this.#leavesMax = leavesMax
     this.#members =
       query.limit === undefined
@@ -84,27 +80,13 @@ export class QueryWindow {
   /**
    * Follows a commit that has just been staged.
    * @param changes In the order of the commit's entries.
+   * @param moved The children they touch.
    * @throws {TooLargeError} A child that enters has more leaves than one read may take.
    * @throws {IndexGoneError}
    */
-  advance(changes: readonly Change[]): void {
+  advance(changes: readonly Change[], moved: readonly Moved[]): void {
     if (this.#mustReload) return
-    const { flushed, head } = this.#store
-    const { orderBy, limit } = this.#query
-    const moved: Moved[] = []
-    for (const { key } of changes) {
-      if (moved.length > 0 && moved.some((other) => other.key === key)) continue
-      const after = orderedAt(head, this.#path, key, orderBy)
-      let before: Value | undefined
-      // A limit's members are known; those of a range are not kept, but looked up.
-      if (limit === undefined) {
-        before = this.#touched.has(key)
-          ? this.#touched.get(key)
-          : orderedAt(flushed, this.#path, key, orderBy)
-      }
-      this.#touched.set(key, after)
-      moved.push({ key, before, after })
-    }
+    const { head } = this.#store
     const fates = this.#members.advance(moved)
     const step: (string | Value)[] = []
     // Leavers first: whoever applies a step part by part never holds more than the limit.
@@ -123,14 +105,12 @@ export class QueryWindow {
   settle(): Step[] {
     const steps = this.#steps
     this.#steps = []
-    this.#touched.clear()
     return steps
   }
 
-  /** @throws {IndexGoneError} */
+  /** Starts anew from the flushed state, between groups. @throws {IndexGoneError} */
   reload(): void {
     this.#steps = []
-    this.#touched.clear()
     this.#mustReload = false
     this.#members.reload()
   }

@@ -3,7 +3,8 @@
  * child was and is ordered by says all.
  */
 import { isInRange, type Query } from '../../protocol/index.ts'
-import type { Fate, Members, Moved } from './query-window.ts'
+import type { Moved } from './ordered-list.ts'
+import type { Fate, Members } from './query-window.ts'
 
 export class RangeMembers implements Members {
   readonly #query: Query
