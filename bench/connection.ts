@@ -17,6 +17,7 @@ const readBuffer = Buffer.allocUnsafeSlow(256 * 1024)
 /** Connections from one source address. Linux gives an address about 28,000 ports; far fewer leave room for others. */
 const CONNECTIONS_PER_ADDRESS = 8000
 let opened = 0
+const open = new Set<Connection>()
 
 export class Connection {
   framing: Framing
@@ -57,7 +58,11 @@ export class Connection {
       socket.once('error', reject)
       socket.once('connect', () => {
         socket.on('error', () => {})
-        socket.once('close', () => connection.onEnd())
+        socket.once('close', () => {
+          open.delete(connection)
+          connection.onEnd()
+        })
+        open.add(connection)
         resolve(connection)
       })
     })
@@ -110,7 +115,12 @@ export class Connection {
 
   close(): void {
     this.onEnd = () => {}
+    open.delete(this)
     this.#socket.destroy()
+  }
+
+  static closeAll(): void {
+    for (const connection of open) connection.close()
   }
 
   #read(chunk: Buffer): void {

@@ -18,15 +18,17 @@ interface Row extends Measured {
 export async function roomTable(title: string, room: RoomOptions, options: ScenarioOptions): Promise<Table> {
   const { systems, notes } = pickSystems(options.flags['systems'], USUAL)
   const rounds = Number(options.flags['rounds'] ?? 1)
-  const results = await inRounds(rounds, systems, (system) => measure(system, room, options.seconds))
+  const { measured, failures } = await inRounds(rounds, systems, (system) =>
+    measure(system, room, options.seconds),
+  )
   return {
     title: `${title}: ${room.rooms} rooms x ${room.members} members, ${room.hz} messages of ${room.bytes} bytes a second each`,
     columns: [
       ...['system', 'deliveries/CPU s', 'CPU us/delivery', 'deliveries/s', 'rate kept %'],
       ...['p50 ms', 'p99 ms', 'client busy %'],
     ],
-    rows: systems.map((system) => {
-      const m = medians(results.get(system)!)
+    rows: measured.map(({ system, results }) => {
+      const m = medians(results)
       return [
         ...[system.name, Math.round(1e6 / m.cpuMicros), m.cpuMicros, m.deliveriesPerSecond],
         ...[Math.round(m.keptShare * 100), m.p50Ms, m.p99Ms, Math.round(m.clientBusy * 100)],
@@ -37,6 +39,7 @@ export async function roomTable(title: string, room: RoomOptions, options: Scena
       'rate kept: messages sent, of those due; a system that falls a second behind is not fed further',
       'client busy: of the one process that is all members',
       ...notes,
+      ...failures,
     ],
   }
 }

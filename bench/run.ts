@@ -1,7 +1,9 @@
 /**
  * bench <scenario> [--seconds 5] [--json FILE]: warms up, measures, prints a table, writes JSON.
+ * bench report: runs those that compare systems and writes docs/benchmarks.md.
  */
 import { writeFileSync } from 'node:fs'
+import { report } from './report.ts'
 import { formatTable, machineFacts, type Scenario } from './table.ts'
 
 const scenarios: Record<string, { question: string; load(): Promise<{ run: Scenario }> }> = {
@@ -57,6 +59,11 @@ const scenarios: Record<string, { question: string; load(): Promise<{ run: Scena
 }
 
 const [name, ...rest] = process.argv.slice(2)
+const flags = readFlags(rest)
+if (name === 'report') {
+  report(flags)
+  process.exit()
+}
 const scenario = name === undefined ? undefined : scenarios[name]
 if (scenario === undefined) {
   const list = Object.entries(scenarios).map(([key, { question }]) => `  ${key.padEnd(12)} ${question}`)
@@ -66,13 +73,6 @@ if (scenario === undefined) {
   process.exit(2)
 }
 
-const flags: Record<string, string> = {}
-for (let i = 0; i < rest.length; i++) {
-  const flag = rest[i]!
-  if (!flag.startsWith('--')) continue
-  const [key, inline] = flag.slice(2).split('=', 2)
-  flags[key!] = inline ?? rest[++i] ?? 'true'
-}
 const seconds = Number(flags['seconds'] ?? 5)
 if (!(seconds > 0)) {
   console.error(`bench: --seconds \`${flags['seconds']}\` is not a positive number`)
@@ -88,4 +88,15 @@ console.log(
 )
 if (flags['json'] !== undefined) {
   writeFileSync(flags['json'], `${JSON.stringify({ scenario: name, machine, ...table }, null, 2)}\n`)
+}
+
+function readFlags(args: readonly string[]): Record<string, string> {
+  const found: Record<string, string> = {}
+  for (let i = 0; i < args.length; i++) {
+    const flag = args[i]!
+    if (!flag.startsWith('--')) continue
+    const [key, inline] = flag.slice(2).split('=', 2)
+    found[key!] = inline ?? args[++i] ?? 'true'
+  }
+  return found
 }

@@ -16,6 +16,18 @@ process.once('exit', () => {
 })
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
 
+/** Ends those that a benchmark left running. */
+export async function stopServers(): Promise<void> {
+  await Promise.all([...running].map(killed))
+}
+
+async function killed(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const closed = new Promise((resolve) => child.once('close', resolve))
+  child.kill('SIGKILL')
+  await closed
+}
+
 function spawnServer(command: readonly string[], env: NodeJS.ProcessEnv): ChildProcess {
   const [program, ...args] = command
   const child = spawn(program!, args, { stdio: ['ignore', 'pipe', 'inherit'], env })
@@ -123,9 +135,7 @@ export class ServerProcess {
   }
 
   async stop(): Promise<void> {
-    const exited = new Promise((resolve) => this.#child.once('exit', resolve))
-    this.#child.kill('SIGKILL')
-    await exited
+    await killed(this.#child)
     this.#cleanUp()
   }
 }

@@ -32,7 +32,7 @@ export function formatTable({ title, columns, rows, notes = [] }: Table): string
   return [title, '', line(head!), rule, ...body.map(line), '', ...notes.map((note) => `* ${note}`)].join('\n')
 }
 
-function formatCell(cell: string | number): string {
+export function formatCell(cell: string | number): string {
   if (typeof cell === 'string') return cell
   if (Number.isInteger(cell) || Math.abs(cell) >= 1000) return Math.round(cell).toLocaleString('en-US')
   return cell.toPrecision(3)

@@ -48,6 +48,11 @@ export class UpdateStream {
     for (const connection of await subscribeAll(system, server, deaf, () => TOPIC)) connection.stopReading()
     const subscribers = await subscribeAll(system, server, options.subscribers, () => TOPIC)
     const publisher = await system.publisher(server)
+    for (const connection of [...subscribers, publisher]) {
+      connection.onEnd = () => {
+        throw new Error(`${system.name}: the server closed a connection`)
+      }
+    }
     return new UpdateStream(system, publisher, subscribers, options.bytes)
   }
 

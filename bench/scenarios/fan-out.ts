@@ -16,13 +16,13 @@ export async function run({ seconds, flags }: ScenarioOptions): Promise<Table> {
   const rounds = Number(flags['rounds'] ?? 1)
   const inFlights = (flags['in-flight'] ?? '1,50').split(',').map(Number)
   const { systems, notes } = pickSystems(flags['systems'])
-  const results = await inRounds(rounds, systems, (system) =>
+  const { measured: turns, failures } = await inRounds(rounds, systems, (system) =>
     measure(system, { subscribers, bytes, inFlights, seconds }),
   )
   const rows = inFlights.flatMap((inFlight, i) => {
-    const measured = systems.map((system) => ({
+    const measured = turns.map(({ system, results }) => ({
       system,
-      ...medians(results.get(system)!.map((round) => round[i]!)),
+      ...medians(results.map((round) => round[i]!)),
     }))
     const floor = measured.find(({ system }) => system.id === 'raw')?.cpuMicros ?? Number.NaN
     return measured.map((m) => [
@@ -50,6 +50,7 @@ export async function run({ seconds, flags }: ScenarioOptions): Promise<Table> {
       'client busy: of the one process that publishes and receives; near 100 % it, not the server, limits deliveries/s and latency',
       'Hearth: rules on, each update flushed to disk before it is delivered; the others store nothing',
       ...notes,
+      ...failures,
     ],
   }
 }

@@ -6,6 +6,7 @@ import { decodeToClient } from '../../protocol/index.ts'
 import type { Connection } from '../connection.ts'
 import { Histogram } from '../histogram.ts'
 import { openWebSocket } from '../raw-websocket.ts'
+import { inRounds } from '../rounds.ts'
 import { pause, type ServerProcess } from '../server-process.ts'
 import { pickSystems } from '../systems/all.ts'
 import { connectFirebase, hasStatus, request } from '../systems/firebase-wire.ts'
@@ -63,17 +64,21 @@ function answered(connection: Connection, action: string, body: object): Promise
 export async function run({ seconds, flags }: ScenarioOptions): Promise<Table> {
   const sizes = (flags['bytes'] ?? '10000,1000000').split(',').map(Number)
   const { systems, notes } = pickSystems(flags['systems'], ['hearth', 'hearth-firebase'])
-  const rows: (string | number)[][] = []
-  for (const bytes of sizes) {
-    for (const system of systems) rows.push([system.name, bytes, ...(await measure(system, bytes, seconds))])
-  }
+  const { measured, failures } = await inRounds(1, systems, async (system) => {
+    const rows: number[][] = []
+    for (const bytes of sizes) rows.push(await measure(system, bytes, seconds))
+    return rows
+  })
   return {
     title: `join: ${CONNECTIONS} connections listen, get a snapshot, unlisten and listen again`,
     columns: ['system', 'bytes', 'listens/s', 'CPU us/listen', 'MB/s', 'p50 ms', 'p99 ms', 'client busy %'],
-    rows,
+    rows: sizes.flatMap((bytes, i) =>
+      measured.map(({ system, results }) => [system.name, bytes, ...results[0]![i]!]),
+    ),
     notes: [
       'the value: a list of 90-byte messages, as many as make up the bytes; rules are asked for each listen',
       ...notes,
+      ...failures,
     ],
   }
 }

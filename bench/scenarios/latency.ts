@@ -14,15 +14,15 @@ export async function run({ seconds, flags }: ScenarioOptions): Promise<Table> {
   const rounds = Number(flags['rounds'] ?? 1)
   const rates = (flags['rates'] ?? '20,200,2000').split(',').map(Number)
   const { systems, notes } = pickSystems(flags['systems'], ['hearth', 'raw', 'redis', 'ws', 'socket.io'])
-  const results = await inRounds(rounds, systems, (system) =>
+  const { measured, failures } = await inRounds(rounds, systems, (system) =>
     measure(system, { subscribers, bytes, rates, seconds }),
   )
   return {
     title: `latency: one publisher, ${subscribers} subscribers, ${bytes}-byte updates at a steady rate`,
     columns: ['system', 'updates/s', 'p50 ms', 'p99 ms', 'p99.9 ms', 'CPU us/delivery', 'client busy %'],
     rows: rates.flatMap((rate, i) =>
-      systems.map((system) => {
-        const m = medians(results.get(system)!.map((round) => round[i]!))
+      measured.map(({ system, results }) => {
+        const m = medians(results.map((round) => round[i]!))
         const busy = Math.round(m.clientBusy * 100)
         return [system.name, rate, m.p50Ms, m.p99Ms, m.p999Ms, m.cpuMicros, busy]
       }),
@@ -30,6 +30,7 @@ export async function run({ seconds, flags }: ScenarioOptions): Promise<Table> {
     notes: [
       'Hearth: rules on, and each update flushed to disk before it is delivered; the others store nothing',
       ...notes,
+      ...failures,
     ],
   }
 }

@@ -43,5 +43,5 @@ export function pickSystems(
       if (!system.name.startsWith('Hearth')) versions.push(`${system.name} ${version}`)
     }
   }
-  return { systems, notes: [`versions: ${versions.join(', ')}`, ...missing] }
+  return { systems, notes: versions.length > 0 ? [`versions: ${versions.join(', ')}`, ...missing] : missing }
 }
