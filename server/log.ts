@@ -21,11 +21,39 @@ const SECRET_FIELDS = ['token', 'secret', 'adminKey', 'password', 'authorization
 /** Unwritten lines kept while the reader of stderr is stuck; past it lines are lost, not memory. */
 const WAITING_LENGTH_MAX = 8 * 1024 * 1024
 
+/** Lines still unwritten when the process ends are given this long. */
+const LAST_WRITE_MS = 300
+
+const unfinished = new Set<ReturnType<typeof destination>>()
+
+function stderr(isSynchronous: boolean): ReturnType<typeof destination> {
+  const stream = destination({ fd: 2, sync: isSynchronous, maxLength: WAITING_LENGTH_MAX })
+  unfinished.add(stream)
+  return stream
+}
+
+/**
+ * Writes what is left, before the process ends. pino would do it in an exit handler, which tries for ever when the
+ * reader of stderr has gone; here the error is heard, and pino then gives the stream up.
+ */
+export async function finishLog(): Promise<void> {
+  await Promise.all(
+    [...unfinished].map(
+      (stream) =>
+        new Promise<void>((resolve) => {
+          setTimeout(resolve, LAST_WRITE_MS).unref()
+          stream.once('error', () => resolve())
+          stream.flush(() => resolve())
+        }),
+    ),
+  )
+}
+
 export function createLogger(config: LogConfig, parts: LogParts = {}): Logger {
   const isTerminal = parts.isTerminal ?? process.stderr.isTTY === true
   const isPretty = config.format === 'pretty' || (config.format === 'auto' && isTerminal)
   // Written without waiting, so that a slow reader of the log never holds up the loop; flushed when the process exits.
-  const stream = parts.stream ?? destination({ fd: 2, sync: isPretty, maxLength: WAITING_LENGTH_MAX })
+  const stream = parts.stream ?? stderr(isPretty)
   return pino(
     {
       level: config.level,

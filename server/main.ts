@@ -3,7 +3,7 @@
  * The process: hands the world to the CLI and ends with its exit code.
  */
 import { runCli } from './cli.ts'
-import { withoutTokens } from './log.ts'
+import { finishLog, withoutTokens } from './log.ts'
 
 // What nobody caught is a bug, and state may be half changed: say it and end; a supervisor starts anew.
 for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
@@ -16,11 +16,11 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
 process.stdout.on('error', () => {})
 process.stderr.on('error', () => {})
 
-process.exit(
-  await runCli(process.argv.slice(2), {
-    out: (text) => process.stdout.write(text),
-    err: (text) => process.stderr.write(text),
-    env: process.env,
-    signals: process,
-  }),
-)
+const code = await runCli(process.argv.slice(2), {
+  out: (text) => process.stdout.write(text),
+  err: (text) => process.stderr.write(text),
+  env: process.env,
+  signals: process,
+})
+await finishLog()
+process.exit(code)

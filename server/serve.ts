@@ -9,7 +9,7 @@ import type { EventEmitter } from 'node:events'
 import { type Config, ConfigError } from './config.ts'
 import { createLogger, withoutTokens } from './log.ts'
 import { type RunningServer, StartError, startServer } from './server.ts'
-import { StoreLockedError } from './store/store.ts'
+import { StoreCorruptError, StoreLockedError } from './store/store.ts'
 import { ListenError } from './transport/websocket.ts'
 
 export interface ServeParts {
@@ -76,10 +76,11 @@ export async function serve(config: Config, parts: ServeParts): Promise<number> 
 
 function startProblem(error: unknown): string {
   if (error instanceof StartError || error instanceof ConfigError) return error.message
-  if (error instanceof ListenError || error instanceof StoreLockedError) return error.message
+  if (error instanceof ListenError) return error.message
+  if (error instanceof StoreLockedError || error instanceof StoreCorruptError) return error.message
   const { code, path, message } = error as NodeJS.ErrnoException
   // A system error names what failed (`EACCES: permission denied, mkdir 'data'`); anything else is a bug.
-  if (code !== undefined && path !== undefined) return `cannot start: ${message}`
+  if (code !== undefined && (path !== undefined || code === 'EISDIR')) return `cannot start: ${message}`
   return `cannot start: ${error instanceof Error ? error.stack : String(error)}`
 }
 

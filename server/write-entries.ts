@@ -30,8 +30,17 @@ function entryAt(path: Path, value: unknown): Entry {
   return { path, value: childOf(parseValue({ '.value': true, '.priority': value }), PRIORITY_KEY) }
 }
 
+/** Each entry costs a walk for rules, store and listeners; a client with more to write sends several updates. */
+const UPDATE_ENTRIES_MAX = 10_000
+
 /** @throws {RequestError} `invalid_path` for overlapping or too deep locations; `invalid_value`, `too_large` */
 export function updateEntries(base: Path, children: UpdateEntries): Entry[] {
+  if (children.length > UPDATE_ENTRIES_MAX) {
+    throw new RequestError(
+      'tooLarge',
+      `the update has ${children.length} paths; an update may have at most ${UPDATE_ENTRIES_MAX}`,
+    )
+  }
   const entries = children.map(([child, value]): Entry => {
     const path = [...base, ...child]
     if (path.length - (isPriorityPath(path) ? 1 : 0) > PATH_DEPTH_MAX) {

@@ -129,7 +129,7 @@ export class ListenerTree {
     const nodes: Node[] = [this.#root]
     for (let node = nodes.pop(); node !== undefined; node = nodes.pop()) {
       if (node.queries !== null) yield* node.queries.values()
-      if (node.children !== null) nodes.push(...node.children.values())
+      if (node.children !== null) for (const child of node.children.values()) nodes.push(child)
     }
   }
 }

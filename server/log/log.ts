@@ -27,6 +27,8 @@ export interface Write {
   /** Records kept beside the tree in the same transaction; null removes one. */
   records: readonly (readonly [key: string, value: unknown])[] | null
   origin: WriteOrigin
+  /** What it takes in memory while it waits, about; left out where it is small. */
+  bytes?: number
   /** The origin's own number for this write. */
   id: number
 }

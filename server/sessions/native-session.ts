@@ -20,6 +20,7 @@ import {
   RequestError,
   type ToClient,
   type ToServer,
+  type Value,
 } from '../../protocol/index.ts'
 import type { Verified, Verifier } from '../auth.ts'
 import type { Database } from '../database.ts'
@@ -69,6 +70,9 @@ const WAITING_MAX = 20_000
 /** What an idle session's lists are: one empty array for all of them, never added to. */
 const NOTHING: never[] = []
 
+/** Working off what had to wait holds the loop for everyone: after this long the rest waits for the next turn. */
+const WORK_SLICE_MS = 2
+
 /** One for the process: a frame is encoded and sent within one call. */
 const encoder = new Encoder()
 
@@ -81,6 +85,10 @@ export class NativeSession implements Subscriber, WriteOrigin {
   #lastId = 0
   #unsettledWrites = 0
   #waiting: ToServer[] = NOTHING
+  /** Bytes of the frames whose messages wait. */
+  #waitingBytes = 0
+  /** Bytes of the frame being read, for each of its messages. */
+  #messageBytes = 0
   #isVerifying = false
   #ackIds: number[] = NOTHING
   #ackRevision = 0
@@ -134,6 +142,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
       this.#sink.close({ code, reason: `${reason}: ${error.message}`.slice(0, 120) })
       return
     }
+    this.#messageBytes = Math.ceil(frame.length / messages.length)
     for (const message of messages) {
       if (message.id <= this.#lastId) {
         this.#fail(
@@ -250,7 +259,10 @@ export class NativeSession implements Subscriber, WriteOrigin {
 
   #accept(message: ToServer): void {
     if (this.#waiting.length > 0 || this.#mustWait(message)) {
-      if (this.#waiting.length >= WAITING_MAX) {
+      this.#waitingBytes += this.#messageBytes
+      const waitingBytesMax = 2 * this.#context.limits.frameBytesMax
+      if (this.#waiting.length >= WAITING_MAX || this.#waitingBytes > waitingBytesMax) {
+        this.#waiting = NOTHING
         this.#sink.close(closeReasons.rateLimited)
         return
       }
@@ -277,9 +289,15 @@ export class NativeSession implements Subscriber, WriteOrigin {
 
   /** Goes on with what had to wait. */
   #work(): void {
+    const startMs = performance.now()
     while (this.#waiting.length > 0 && !this.#isClosed && !this.#mustWait(this.#waiting[0]!)) {
       this.#handle(this.#waiting.shift()!)
+      if (performance.now() - startMs > WORK_SLICE_MS) {
+        setImmediate(() => this.#work())
+        return
+      }
     }
+    if (this.#waiting.length === 0) this.#waitingBytes = 0
   }
 
   #handle(message: ToServer): void {
@@ -349,6 +367,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
       records: null,
       origin: this,
       id,
+      bytes: this.#messageBytes,
     })
   }
 
@@ -534,8 +553,18 @@ export class NativeSession implements Subscriber, WriteOrigin {
   #catchUp(): void {
     for (const [listener, listenId] of this.#behind ?? []) {
       if (this.#isFull) return
+      let snapshot: { revision: number; value: Value }
+      try {
+        snapshot = this.#context.database.snapshotOf(listener)
+      } catch (error) {
+        if (!(error instanceof RequestError)) throw error
+        // Its value has grown past what one read may take: this listen ends, the others go on.
+        this.#context.database.unlisten(listener)
+        this.canceled(listener.live, error)
+        continue
+      }
       this.#behind!.delete(listener)
-      const { revision, value } = this.#context.database.snapshotOf(listener)
+      const { revision, value } = snapshot
       const queryId = listener.live.id
       encoder.reset()
       encodeToClient(

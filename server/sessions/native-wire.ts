@@ -1,6 +1,7 @@
 /**
  * The native wire: one encoding of a patch for all native sessions on a query, sent through one topic.
  */
+import { strict as assert } from 'node:assert'
 import { Encoder, encodeToClient, type Step } from '../../protocol/index.ts'
 import type { Wire } from '../listeners/listener.ts'
 import type { LiveQuery } from '../listeners/listener-tree.ts'
@@ -32,7 +33,9 @@ export class NativeWire implements Wire {
   }
 
   unsubscribe(live: LiveQuery, sink: Sink): void {
-    const count = this.#subscribers.get(live)! - 1
+    const before = this.#subscribers.get(live)
+    assert(before !== undefined, 'only who was subscribed is unsubscribed')
+    const count = before - 1
     if (count === 0) this.#subscribers.delete(live)
     else this.#subscribers.set(live, count)
     sink.unsubscribe(this.#topic(live))

@@ -15,14 +15,15 @@
  * - The memory map grows by itself; `mapSize` is only where it starts. The bound is ours, see `room.ts`.
  */
 import { strict as assert } from 'node:assert'
-import { mkdirSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, readSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Database, open } from 'lmdb'
 import { lockFolder } from './folder-lock.ts'
 import { NODE_ID_BYTES, ROW_KEY_BYTES_MAX, readChildKey, writeChildKey, writeNodeId } from './keys.ts'
 import { type Disk, diskOf, Room } from './room.ts'
 import type { Range, RowBatch, Rows } from './rows.ts'
-import { type Store, StoreLockedError, StoreUnavailableError } from './store.ts'
+import { type Store, StoreCorruptError, StoreLockedError, StoreUnavailableError } from './store.ts'
 import { TreeStore, type TreeStoreOptions } from './tree-store.ts'
 
 export interface LmdbStoreOptions extends Partial<TreeStoreOptions> {
@@ -46,6 +47,7 @@ export async function openLmdbStore(options: LmdbStoreOptions): Promise<Store> {
   const unlock = lockFolder(folder)
   let rows: LmdbRows
   try {
+    assertIsDatabase(join(folder, 'data.mdb'))
     rows = new LmdbRows(options, unlock)
   } catch (error) {
     unlock()
@@ -56,6 +58,35 @@ export async function openLmdbStore(options: LmdbStoreOptions): Promise<Store> {
   } catch (error) {
     await rows.close()
     throw error
+  }
+}
+
+/** Where LMDB's meta pages say what they are; the second page follows the first. */
+const MAGIC_OFFSET = 24
+const MAGIC = 0xbeefc0de
+const PAGE_BYTES = 4096
+
+/**
+ * LMDB maps the file and believes it: what is no database, or ends within its first pages, would end the process
+ * with a signal and no word. Damage further on is not looked for.
+ * @throws {StoreCorruptError}
+ */
+function assertIsDatabase(file: string): void {
+  if (!existsSync(file)) return
+  const { size } = statSync(file)
+  if (size === 0) return
+  const head = Buffer.alloc(2 * PAGE_BYTES)
+  const descriptor = openSync(file, 'r')
+  try {
+    readSync(descriptor, head, 0, head.length, 0)
+  } finally {
+    closeSync(descriptor)
+  }
+  const isMeta = (page: number): boolean => head.readUInt32LE(page * PAGE_BYTES + MAGIC_OFFSET) === MAGIC
+  if (size < head.length || !isMeta(0) || !isMeta(1)) {
+    throw new StoreCorruptError(
+      `\`${file}\` is not a database, or only a part of one; restore it from a backup`,
+    )
   }
 }
 

@@ -144,6 +144,9 @@ export class StoreUnavailableError extends RequestError {
 /** More was asked for than one read may take. */
 export class TooLargeError extends Error {}
 
+/** What is in the data folder is not a database. */
+export class StoreCorruptError extends Error {}
+
 /** Another process holds the data folder. */
 export class StoreLockedError extends Error {}
 

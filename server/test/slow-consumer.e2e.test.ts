@@ -193,3 +193,27 @@ test('a listen asked for by a client that does not read takes nothing from those
   expect(about[0]).toBe(snapshot)
   expect(about.slice(1).every((message) => 'revision' in message && message.revision > revision)).toBe(true)
 })
+
+test('a slow consumer whose value has outgrown one read loses that listen alone', async (t) => {
+  const server = await serve(t, {
+    rules: OPEN,
+    config: { limits: { slowConsumerSoftBytes: 64 * 1024, readNodesMax: 100 } },
+  })
+  const writer = await BareClient.connect(t, server)
+  await writer.ask({ type: 'set', path: path('big'), value: 'x'.repeat(8 * MiB) })
+  const stalled = await StallingClient.listen(t, server, 'list')
+  stalled.send({ type: 'listen', id: 2, path: path('other'), query: null })
+  await stalled.until((message) => message.type === 'snapshot' && message.id === 2)
+
+  stalled.socket.pause()
+  stalled.send({ type: 'get', id: 3, path: path('big'), query: null })
+  stalled.send({ type: 'ping', id: 4 })
+  const many = Object.fromEntries(Array.from({ length: 200 }, (_, n) => [`k${n}`, n]))
+  await writer.ask({ type: 'set', path: path('list'), value: many })
+  stalled.socket.resume()
+  await stalled.until(({ type }) => type === 'pong')
+  await writer.ask({ type: 'set', path: path('other'), value: 'still heard' })
+  await stalled.until((message) => message.type === 'patch' && message.steps[0]?.[1] === 'still heard')
+
+  expect(await stalled.until(({ type }) => type === 'cancel')).toMatchObject({ name: 'too_large' })
+})
