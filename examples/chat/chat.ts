@@ -31,8 +31,10 @@ const me = push(online)
 
 const terminal = createInterface({ input: process.stdin, output: process.stdout, prompt: '> ' })
 const unsent = new Set<Promise<unknown>>()
+let isOver = false
 
 function show(line: string): void {
+  if (isOver) return
   // Puts the line above what is being typed.
   if (process.stdout.isTTY) process.stdout.write('\r\x1b[K')
   console.log(line)
@@ -80,5 +82,6 @@ terminal.on('line', (text) => {
 })
 terminal.on('close', async () => {
   await Promise.all(unsent)
+  isOver = true
   terminate(db)
 })
