@@ -82,10 +82,14 @@ interface Listen {
 interface Waiting {
   number: number
   request: Request
+  /** Length of the message it came in. */
+  units: number
 }
 
 /** Requests one connection may have waiting; a client that pipelines more is not reading its answers. */
 const WAITING_MAX = 20_000
+/** Working off what had to wait holds the loop for everyone: after this long the rest waits for the next turn. */
+const WORK_SLICE_MS = 2
 
 export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
   readonly id: string
@@ -99,6 +103,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
   identity: Identity = anonymous
   #unsettledWrites = 0
   #waiting: Waiting[] = []
+  #waitingUnits = 0
   /** What everything waits for: a token to be verified, another connection's end. */
   #parkedBy = 0
   /** Answers of the group being settled, to leave in one packet. */
@@ -133,9 +138,11 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
   receive(frame: Uint8Array): void {
     if (this.#isClosed) return
     let message: FromClient
+    let units: number
     try {
       const text = this.#joiner.add(Buffer.from(frame.buffer, frame.byteOffset, frame.length).toString())
       if (text === null) return
+      units = text.length
       message = parseMessage(text)
     } catch (error) {
       this.#refuseFrame(error)
@@ -143,7 +150,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
     }
     switch (message.type) {
       case 'request':
-        this.#accept(message)
+        this.#accept({ number: message.number, request: message.request, units })
         return
       case 'rejected':
         this.#fail(message.number, message.error)
@@ -226,14 +233,20 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
 
   canceled(live: LiveQuery, error: RequestError): void {
     for (const listen of [...this.#listens.values()]) {
-      if (listen.listener.live !== live || !listen.listener.isRevoked) continue
-      this.#drop(listen, false)
-      this.#debug(error)
-      if (listen.heldAnswer !== null) {
-        const { number, answer: held } = listen.heldAnswer
-        held.text = refusal(number, error)
-      } else this.#send(listenRevoked(live.pathText, listen.tag === null ? undefined : listen.wireQuery))
+      if (listen.listener.live === live && listen.listener.isRevoked) this.#end(listen, false, error)
     }
+  }
+
+  #end(listen: Listen, isKnownToDatabase: boolean, error: RequestError): void {
+    this.#drop(listen, isKnownToDatabase)
+    this.#debug(error)
+    if (listen.heldAnswer !== null) {
+      const { number, answer: held } = listen.heldAnswer
+      held.text = refusal(number, error)
+      return
+    }
+    const { pathText } = listen.listener.live
+    this.#send(listenRevoked(pathText, listen.tag === null ? undefined : listen.wireQuery))
   }
 
   // WriteOrigin
@@ -267,7 +280,10 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
     // A connection that ended before this request left writes behind: what is read now has to show them.
     if (settling !== null && (action === 'listen' || action === 'get')) this.#park(settling)
     if (this.#waiting.length > 0 || this.#mustWait(waiting.request)) {
-      if (this.#waiting.length >= WAITING_MAX) {
+      this.#waitingUnits += waiting.units
+      const unitsMax = 2 * this.#context.limits.frameBytesMax
+      if (this.#waiting.length >= WAITING_MAX || this.#waitingUnits > unitsMax) {
+        this.#waiting = []
         this.sink.close(closeReasons.rateLimited)
         return
       }
@@ -297,14 +313,20 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
 
   /** Goes on with what had to wait. */
   #work(): void {
+    const startMs = performance.now()
     while (this.#waiting.length > 0 && !this.#isClosed && !this.#mustWait(this.#waiting[0]!.request)) {
       this.#handle(this.#waiting.shift()!)
+      if (performance.now() - startMs > WORK_SLICE_MS) {
+        setImmediate(() => this.#work())
+        return
+      }
     }
+    if (this.#waiting.length === 0) this.#waitingUnits = 0
   }
 
-  #handle({ number, request }: Waiting): void {
+  #handle({ number, request, units }: Waiting): void {
     try {
-      this.#serve(number, request)
+      this.#serve(number, request, units)
     } catch (error) {
       if (!(error instanceof RequestError)) this.#context.onBug(error)
       this.#fail(
@@ -315,10 +337,10 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
   }
 
   /** @throws {RequestError} */
-  #serve(number: number, request: Request): void {
+  #serve(number: number, request: Request, units: number): void {
     switch (request.action) {
       case 'write':
-        return this.#write(number, request.entries, request.hash)
+        return this.#write(number, request.entries, request.hash, units)
       case 'listen':
         return this.#listen(number, request)
       case 'unlisten':
@@ -345,7 +367,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
     }
   }
 
-  #write(number: number, entries: readonly Entry[], hash: string | null): void {
+  #write(number: number, entries: readonly Entry[], hash: string | null, units: number): void {
     if (entries.length === 0) return this.#send(answer(number, ''))
     this.#unsettledWrites += 1
     this.#database.submit({
@@ -357,6 +379,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
       records: null,
       origin: this,
       id: number,
+      bytes: units,
     })
   }
 
@@ -515,9 +538,17 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
   *#wholeValues(): Iterator<string> {
     for (const listen of this.#stale) {
       const { listener, tag } = listen
+      let value: Value
+      try {
+        value = this.#database.snapshotOf(listener).value
+      } catch (error) {
+        if (!(error instanceof RequestError)) throw error
+        // Its value has grown past what one read may take: this listen ends, the others go on.
+        this.#end(listen, true, error)
+        continue
+      }
       this.#stale.delete(listen)
       listen.heldAnswer = null
-      const { value } = this.#database.snapshotOf(listener)
       yield wholeValue(listener.live, value, tag)
     }
   }
