@@ -49,7 +49,7 @@ export class IndexKeeper {
   #patterns: readonly IndexPattern[] | null = null
   #isQueued = false
   #isClosed = false
-  #reported: IndexProgress = { building: 0, childrenIndexed: 0 }
+  #reported: IndexProgress = { building: 0, childrenIndexed: 0, refused: 0 }
 
   constructor(options: IndexKeeperOptions) {
     this.#options = options
@@ -104,9 +104,10 @@ export class IndexKeeper {
   #report(): void {
     const { store, report } = this.#options
     const progress = store.indexProgress
-    const { building, childrenIndexed } = this.#reported
+    const { building, childrenIndexed, refused } = this.#reported
     if (
       progress.building === building &&
+      progress.refused === refused &&
       progress.childrenIndexed - childrenIndexed < REPORT_EVERY_CHILDREN
     ) {
       return

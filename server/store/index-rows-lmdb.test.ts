@@ -119,6 +119,19 @@ test('a list built in slices can be read by its index once it is whole, not befo
 
   expect(seen.filter((count) => count === null)).toHaveLength(4)
   expect(seen[seen.length - 1]).toBe(2000)
-  expect(store.indexProgress).toEqual({ building: 0, childrenIndexed: 2000 })
+  expect(store.indexProgress).toEqual({ building: 0, childrenIndexed: 2000, refused: 0 })
+  await store.close()
+})
+
+test('more indexes than a store holds are refused, and said to be', async (t) => {
+  const store = await openLmdbStore({ folder: newFolder(t) })
+  await write(store, '/list', listOf(100))
+
+  store.declareIndexes(Array.from({ length: 600 }, (_, i) => ({ steps: ['list'], indexOn: `k${i}` })))
+  await settle(store)
+
+  expect(store.indexProgress).toMatchObject({ building: 0, refused: 90 })
+  expect(store.indexed(['list'], 'k509', {})).not.toBeNull()
+  expect(store.indexed(['list'], 'k510', {})).toBeNull()
   await store.close()
 })

@@ -68,7 +68,11 @@ export class IndexWork {
   get progress(): IndexProgress {
     let building = 0
     for (const { state } of this.#indexes.slots.values()) if (state === 'building') building += 1
-    return { building, childrenIndexed: this.#childrenIndexed }
+    return {
+      building,
+      childrenIndexed: this.#childrenIndexed,
+      refused: this.#indexes.refusedCount,
+    }
   }
 
   /** Other indexes are declared: what was being looked for may be no more. */

@@ -57,6 +57,8 @@ export interface IndexProgress {
   building: number
   /** Children indexed by building, since the store was opened. */
   childrenIndexed: number
+  /** Declared indexes beyond what a store can hold: their queries are served as without an index. */
+  refused: number
 }
 
 export interface Head {
