@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { parseValue } from '../protocol/index.ts'
-import { nodeHash } from './node-hash.ts'
+import { isHashOf, isSmall, nodeHash } from './node-hash.ts'
 
 // Made with Firebase's JavaScript SDK 1.1.5.
 const vectors: readonly [value: unknown, hash: string][] = [
@@ -65,4 +65,21 @@ test('any double has a hash in both styles', () => {
       expect(nodeHash(number, 'javascript')).toHaveLength(28)
     }),
   )
+})
+
+test('a client holds a value if either style of its hash says so', () => {
+  const value = { max: Number.MAX_SAFE_INTEGER, list: { a: 1 } }
+
+  expect(isHashOf(nodeHash(value), value)).toBe(true)
+  expect(isHashOf(nodeHash(value, 'javascript'), value)).toBe(true)
+  expect(isHashOf(nodeHash({ max: 2 }), value)).toBe(false)
+  expect(isHashOf('', value)).toBe(false)
+  expect(isHashOf('', null)).toBe(true)
+  expect(isHashOf('junk', null)).toBe(false)
+})
+
+test('a value is small up to its limit of leaves', () => {
+  expect(isSmall({ a: { b: 1, c: 2 }, d: 3 }, 3)).toBe(true)
+  expect(isSmall({ a: { b: 1, c: 2 }, d: 3 }, 2)).toBe(false)
+  expect(isSmall(null, 1)).toBe(true)
 })

@@ -13,7 +13,7 @@ import { anonymous, type Identity } from '../identity.ts'
 import type { Listener, Subscriber } from '../listeners/listener.ts'
 import type { LiveQuery } from '../listeners/listener-tree.ts'
 import type { Write, WriteOrigin } from '../log/log.ts'
-import { nodeHash } from '../node-hash.ts'
+import { isHashOf, isSmall } from '../node-hash.ts'
 import type { OnDisconnect } from '../on-disconnect.ts'
 import type { Entry } from '../store/store.ts'
 import { FrameJoiner, FramingError } from './firebase-framing.ts'
@@ -90,6 +90,8 @@ interface Waiting {
 const WAITING_MAX = 20_000
 /** Working off what had to wait holds the loop for everyone: after this long the rest waits for the next turn. */
 const WORK_SLICE_MS = 2
+/** Clients come back with the hash of all they hold: hashing more would keep a thousand of them waiting. */
+const HASHED_LEAVES_MAX = 5000
 
 export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
   readonly id: string
@@ -413,7 +415,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
     const { listener, value, warning } = this.#database.listen(this, path, query)
     const ok = answer(number, warning === null ? {} : { w: [warning] })
     const listen: Listen = { path, tag, wireQuery, listener, heldAnswer: null }
-    const isWithClient = isSame(value, hash) || this.#outbox.trySend(wholeValue(listener.live, value, tag))
+    const isWithClient = isHeld(hash, value) || this.#outbox.trySend(wholeValue(listener.live, value, tag))
     this.#listens.set(key, listen)
     if (this.#outbox.isSlow) this.wire.suspend(listener.live, tag, this)
     else this.wire.subscribe(listener.live, tag, this)
@@ -558,11 +560,9 @@ function wholeValue(live: LiveQuery, value: Value, tag: number | null): string {
   return dataPush(live.pathText, value, pushTag(live, tag))
 }
 
-/** Whether the client holds the value already. */
-function isSame(value: Value, hash: string): boolean {
-  // Most clients hold nothing yet: no value is worth hashing then.
-  if (hash === '') return value === null
-  return nodeHash(value) === hash || nodeHash(value, 'javascript') === hash
+/** Whether the client has the value already, as far as it is worth finding out. */
+function isHeld(hash: string, value: Value): boolean {
+  return hash === '' ? value === null : isSmall(value, HASHED_LEAVES_MAX) && isHashOf(hash, value)
 }
 
 function listenKey(path: Path, tag: number | null): string {
