@@ -38,7 +38,7 @@ test('what was cut is put together again, whatever it holds', () => {
         expect(joined.slice(0, -1).every((early) => early === null)).toBe(true)
       },
     ),
-    { numRuns: 50 },
+    { numRuns: 15 },
   )
 })
 
