@@ -1,5 +1,5 @@
 /**
- * bench report [--only a,b] [--rerun false]: runs every scenario that compares systems, keeps what they measured in
+ * bench report [--only a,b] [--rerun false] [--seconds N] [--rounds N]: runs every scenario that compares systems, keeps what they measured in
  * bench/results, and writes docs/benchmarks.md with its charts from what is kept there.
  */
 import { spawnSync } from 'node:child_process'
@@ -67,7 +67,11 @@ export function report(flags: Readonly<Record<string, string>>): void {
   for (const { scenario, args } of sections) {
     if (flags['rerun'] === 'false' || (only !== undefined && !only.includes(scenario))) continue
     // A process of its own: nothing that one scenario left in memory slows the next.
-    const command = [RUN, scenario, ...args, '--json', resultFile(scenario)]
+    const shorter = ['seconds', 'rounds'].flatMap((name) =>
+      name in flags ? [`--${name}`, flags[name]!] : [],
+    )
+    // What comes later counts.
+    const command = [RUN, scenario, ...args, ...shorter, '--json', resultFile(scenario)]
     const { status } = spawnSync(process.execPath, command, { stdio: 'inherit' })
     if (status !== 0) console.error(`bench: ${scenario} failed; its earlier result stays`)
   }
