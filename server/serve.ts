@@ -5,7 +5,9 @@
  *   second one                exit at once
  *   the drain hangs           exit 1 once its time is over
  */
+
 import type { EventEmitter } from 'node:events'
+import { existsSync } from 'node:fs'
 import { type Config, ConfigError } from './config.ts'
 import { createLogger, withoutTokens } from './log.ts'
 import { type RunningServer, StartError, startServer } from './server.ts'
@@ -94,9 +96,15 @@ function addresses(config: Config, server: RunningServer, version: string): stri
     `  health     ${url}/health/ready`,
     `  metrics    ${url}/metrics`,
     `  data       ${config.data}`,
-    `  rules      ${config.rules}`,
+    `  rules      ${rulesLine(config, server)}`,
   ]
   return `${lines.join('\n')}\n`
+}
+
+function rulesLine({ rules }: Config, server: RunningServer): string {
+  if (server.isOpen) return `none (${rules} does not exist): everything is open`
+  if (!existsSync(rules)) return `none (${rules} does not exist): every read and write is denied`
+  return rules
 }
 
 function* warnings(config: Config, server: RunningServer): Iterable<string> {

@@ -97,15 +97,26 @@ function isAlive(owner: Owner): boolean {
     // EPERM: there is such a process, of another user.
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false
   }
+  if (hasEnded(owner.pid)) return false
   const startedAt = startOf(owner.pid)
   return owner.startedAt === null || startedAt === null || owner.startedAt === startedAt
 }
 
+/** Killed, but not yet taken note of by its parent: it holds nothing any more. */
+function hasEnded(pid: number): boolean {
+  const state = statOf(pid)?.[0]
+  return state === 'Z' || state === 'X' || state === 'x'
+}
+
 function startOf(pid: number): string | null {
+  return statOf(pid)?.[19] ?? null
+}
+
+/** The fields of Linux' `stat` after the program's name, which stands in parentheses and may hold anything. */
+function statOf(pid: number): string[] | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    // The second field is the program's name in parentheses and may hold anything; the start is the 20th after it.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   } catch {
     return null
   }

@@ -208,3 +208,9 @@ test('a server that was drained tells its clients, keeps what it acked and close
   expect((await Promise.all(writes)).every(({ type }) => type === 'ack')).toBe(true)
   expect(client.heard.some(({ type }) => type === 'goingAway')).toBe(true)
 })
+
+test('a second server does not share the port of the first', async (t) => {
+  const server = await serve(t, { rules: OPEN })
+
+  await expect(serve(t, { rules: OPEN, config: { port: server.address.port } })).rejects.toThrow(/cannot listen/)
+})

@@ -82,6 +82,22 @@ export interface TransportOptions {
 /** The address is in use, or not this machine's. */
 export class ListenError extends Error {}
 
+/** `LIBUS_LISTEN_EXCLUSIVE_PORT`: the binary knows it, its type file does not. */
+const LISTEN_EXCLUSIVE_PORT = 1
+
+interface ExclusiveApp {
+  listen(
+    host: string,
+    port: number,
+    options: number,
+    listening: (socket: us_listen_socket | false) => void,
+  ): void
+}
+
+function exclusively(app: TemplatedApp): ExclusiveApp {
+  return app as unknown as ExclusiveApp
+}
+
 export function listen(options: TransportOptions): Promise<Transport> {
   const app = uws.App()
   for (const route of options.routes) addRoute(app, route, options.onBug)
@@ -89,9 +105,12 @@ export function listen(options: TransportOptions): Promise<Transport> {
   const budget = { bytes: 0 }
   app.any('/*', (response, request) => serveExchange(response, request, exchange, budget))
   return new Promise((resolve, reject) => {
-    app.listen(options.host, options.port, (socket: us_listen_socket | false) => {
+    // Exclusive: otherwise the kernel lets a second server share the port and deals clients out to both.
+    const { host, port } = options
+    exclusively(app).listen(host, port, LISTEN_EXCLUSIVE_PORT, (socket) => {
       if (!socket) {
-        reject(new ListenError(`cannot listen on ${options.host}:${options.port}; is the port in use?`))
+        const why = 'is the port in use, or the address not this machine’s?'
+        reject(new ListenError(`cannot listen on ${host}:${port}; ${why}`))
         return
       }
       let isAccepting = true
