@@ -212,5 +212,7 @@ test('a server that was drained tells its clients, keeps what it acked and close
 test('a second server does not share the port of the first', async (t) => {
   const server = await serve(t, { rules: OPEN })
 
-  await expect(serve(t, { rules: OPEN, config: { port: server.address.port } })).rejects.toThrow(/cannot listen/)
+  await expect(serve(t, { rules: OPEN, config: { port: server.address.port } })).rejects.toThrow(
+    /cannot listen/,
+  )
 })

@@ -103,7 +103,9 @@ test('a data folder and a port belong to one server', async () => {
 
   expect([await sameFolder.exitCode, await samePort.exitCode]).toEqual([1, 1])
   expect(sameFolder.err).toMatch(/^hearth: data folder `.*` is in use by process \d+/m)
-  expect(samePort.err).toMatch(/^hearth: cannot listen on 127\.0\.0\.1:\d+; is the port in use\?$/m)
+  expect(samePort.err).toMatch(
+    /^hearth: cannot listen on 127\.0\.0\.1:\d+; is the port in use, or the address not this machine’s\?$/m,
+  )
 })
 
 test('a killed server leaves a folder that the next one opens', async () => {
