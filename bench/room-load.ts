@@ -17,6 +17,8 @@ const SENDER = 10_000_000
  */
 const BACKLOG_SECONDS = 1
 const TICK_MS = 5
+/** A backlog that does not shrink at all in this time was lost. */
+const STUCK_MS = 10_000
 
 export interface RoomOptions {
   rooms: number
@@ -84,10 +86,16 @@ export class RoomLoad {
   /** Ends the talk. Fails when something does not arrive everywhere. */
   async drain(): Promise<void> {
     if (this.#timer !== null) clearInterval(this.#timer)
-    for (let before = -1; this.#underWay.size > 0 && before !== this.deliveries; await pause(2)) {
-      before = this.deliveries
+    let seen = -1
+    let seenAtMs = 0
+    while (this.#underWay.size > 0) {
+      if (this.deliveries !== seen) {
+        seen = this.deliveries
+        seenAtMs = performance.now()
+      }
+      if (performance.now() - seenAtMs > STUCK_MS) throw new Error(`${this.#system.name}: messages were lost`)
+      await pause(0.1)
     }
-    if (this.#underWay.size > 0) throw new Error(`${this.#system.name}: messages were lost`)
   }
 
   close(): void {

@@ -45,7 +45,7 @@ export async function run({ seconds, flags }: ScenarioOptions): Promise<Table> {
     ],
     rows,
     notes: [
-      `CPU: of the server's process, user and system; median of ${rounds} rounds of ${seconds} s`,
+      `CPU: of the server's process, user and system; median of ${rounds} round${rounds === 1 ? '' : 's'} of ${seconds} s`,
       'in flight: sent and not yet at every subscriber; p50 and p99: from sending to arrival at the last subscriber',
       'client busy: of the one process that publishes and receives; near 100 % it, not the server, limits deliveries/s and latency',
       'Hearth: rules on, each update flushed to disk before it is delivered; the others store nothing',

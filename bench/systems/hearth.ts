@@ -40,7 +40,7 @@ export const hearth: System = {
 export const hearthWithDeaf: System = {
   ...hearth,
   id: 'hearth-deaf',
-  name: 'Hearth, and a tenth more that never read',
+  name: 'Hearth, a tenth more never read',
   deafShare: 0.1,
 }
 

@@ -15,7 +15,9 @@ export const redis: System = {
   install: 'apt-get install redis-server',
   start: () =>
     ServerProcess.startOn((port) => [
+      // Subscribers come from 127.0.0.2 too, which protected mode takes for a stranger.
       ...['redis-server', '--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'],
+      ...['--protected-mode', 'no'],
       ...['--maxclients', '16000', '--client-output-buffer-limit', 'pubsub 0 0 0'],
     ]),
   async subscribe(server, topic) {
