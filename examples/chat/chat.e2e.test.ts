@@ -1,6 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
@@ -17,6 +16,7 @@ import {
 } from '../../client/index-node.ts'
 import { configFrom } from '../../server/config.ts'
 import { type RunningServer, startServer } from '../../server/server.ts'
+import { freePort } from '../test-port.ts'
 
 const here = dirname(fileURLToPath(import.meta.url))
 const root = join(here, '../..')
@@ -51,15 +51,6 @@ async function serve(t: Cleanup, folder: string, port = 0): Promise<RunningServe
   )
   t.onTestFinished(() => server.close())
   return server
-}
-
-/** A port to come back on: the one a first server got by asking for 0 stays reserved for a while after it closed. */
-async function freePort(): Promise<number> {
-  const probe = createServer()
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve))
-  const { port } = probe.address() as AddressInfo
-  await new Promise((resolve) => probe.close(resolve))
-  return port
 }
 
 function folderFor(t: Cleanup): string {

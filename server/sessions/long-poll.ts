@@ -122,6 +122,16 @@ export class LongPoll {
     if (this.#waiting.length > 0) this.#flushSoon()
   }
 
+  /**
+   * Whoever waits for an answer has gone before it came. If it was the poll that is held, nobody hears what comes
+   * next: the page was killed, or the SDK takes the failed script for the end of its connection.
+   */
+  gone(answer: Answer): void {
+    if (this.#held !== answer) return
+    this.#held = null
+    this.end()
+  }
+
   /** The page left, or has been silent for too long. */
   end(): void {
     if (this.#isOver) return

@@ -18,6 +18,8 @@ export interface HttpRequest {
   body(bytesMax: number): Promise<Buffer>
   /** Whether the client went away, or was answered. */
   readonly isGone: boolean
+  /** Calls back, once, if the client goes away before it is answered. */
+  whenGone(call: () => void): void
 }
 
 export type Headers = readonly (readonly [name: string, value: string])[]

@@ -73,7 +73,8 @@ async function start(
   return script(startScript(callback, id, poll.password, poll.start()))
 }
 
-async function goOn(polls: Map<string, LongPoll>, { query }: HttpRequest): Promise<HttpReply> {
+async function goOn(polls: Map<string, LongPoll>, request: HttpRequest): Promise<HttpReply> {
+  const { query } = request
   const id = query.get('id') ?? ''
   const password = query.get('pw') ?? ''
   const poll = polls.get(id)
@@ -89,7 +90,11 @@ async function goOn(polls: Map<string, LongPoll>, { query }: HttpRequest): Promi
       headers: [['Content-Type', 'text/html; charset=utf-8'], ...NEVER_STORED],
     }
   }
-  return new Promise((resolve) => poll.poll(query, (text) => resolve(script(text))))
+  return new Promise((resolve) => {
+    const answer = (text: string): void => resolve(script(text))
+    request.whenGone(() => poll.gone(answer))
+    poll.poll(query, answer)
+  })
 }
 
 const NEVER_STORED = [

@@ -1,6 +1,8 @@
 /**
  * Long polling: the SDK's build for browsers, in as much of a page as it needs, and bare requests.
  */
+import { once } from 'node:events'
+import { request } from 'node:http'
 import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
 import { deleteApp, initializeApp } from 'firebase/app'
@@ -118,6 +120,26 @@ test('a newer poll releases the older one; segments that come out of order make 
   expect(await newer).toBe('pRTLPCB(2,[{"t":"d","d":{"r":1,"b":{"s":"ok","d":""}}}]);')
 })
 
+test('a page that is killed while its poll is held is gone at once, and leaves what it left', async (t) => {
+  const server = await serve(t, { rules: OPEN })
+  const other = await RawClient.connect(t, server, { ns: null })
+  await other.ask('q', { p: '/status', h: '' })
+  const { poll, address } = await startRaw(server)
+  const leaving = { t: 'd', d: { r: 1, a: 'o', b: { p: '/status', d: 'gone' } } }
+  const encoded = Buffer.from(JSON.stringify(leaving)).toString('base64url')
+  await poll(`&seg0=0&ts0=1&d0=${encoded}`)
+
+  const held = request(address)
+  held.on('error', () => {})
+  held.end()
+  await once(held, 'finish')
+  // Its bytes were under way before this connection was opened: once this is answered, it is held.
+  await once(request(`${server.url}/health/live`, { agent: false }).end(), 'response')
+  held.destroy()
+
+  expect(await other.push('d')).toEqual({ p: 'status', d: 'gone' })
+})
+
 test.each([
   ['segments far ahead', '&seg0=5000&ts0=1&d0=e30'],
   ['a segment of no number', '&seg0=x&ts0=1&d0=e30'],
@@ -156,7 +178,7 @@ test('a socket that wants to take over a connection that is not there is reset',
 async function startRaw(server: { url: string }) {
   const text = await (await fetch(`${server.url}/.lp?start=t&ser=1&cb=1&v=5`)).text()
   const [, id, password] = /pLPCommand\('start','([^']+)','([^']+)'\)/.exec(text)!
-  const poll = async (query = ''): Promise<string> =>
-    (await fetch(`${server.url}/.lp?id=${id}&pw=${password}&ser=2${query}`)).text()
-  return { text, poll }
+  const address = `${server.url}/.lp?id=${id}&pw=${password}&ser=2`
+  const poll = async (query = ''): Promise<string> => (await fetch(address + query)).text()
+  return { text, address, poll }
 }

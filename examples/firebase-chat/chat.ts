@@ -1,0 +1,185 @@
+/**
+ * Chat: a web page on `firebase/database` alone. Nothing here knows of Hearth; `firebase-config.ts` has the address.
+ *
+ *   rooms/<room>/messages/<push id>   {name, text, at, uid?}
+ *               /likes/<push id>      how many
+ *               /online/<page>        {name, since, isTyping?}, taken away by the server when the page is gone
+ */
+import { initializeApp } from 'firebase/app'
+import {
+  connectDatabaseEmulator,
+  type Database,
+  type DataSnapshot,
+  getDatabase,
+  limitToLast,
+  onDisconnect,
+  onValue,
+  orderByChild,
+  push,
+  query,
+  ref,
+  remove,
+  runTransaction,
+  serverTimestamp,
+  set,
+} from 'firebase/database'
+import { firebaseConfig } from './firebase-config.ts'
+
+interface Message {
+  name: string
+  text: string
+  /** Unix milliseconds by the server's clock; the page's own guess until the server has answered. */
+  at: number
+  /** Of an author who is signed in. */
+  uid?: string
+}
+
+interface Person {
+  name: string
+  since: number
+  isTyping?: true
+}
+
+/** How many messages the page shows. */
+const SHOWN = 50
+/** Who pauses for so long is not typing any more. */
+const TYPING_MS = 3000
+
+const parameters = new URLSearchParams(location.search)
+const room = parameters.get('room') ?? 'lobby'
+const name = parameters.get('name') ?? 'Guest'
+const uid = parameters.get('uid')
+
+const db = open()
+const messages = ref(db, `rooms/${room}/messages`)
+const likes = ref(db, `rooms/${room}/likes`)
+const me = push(ref(db, `rooms/${room}/online`))
+
+function open(): Database {
+  const db = getDatabase(initializeApp(firebaseConfig))
+  if (uid !== null) {
+    // A stand-in for Firebase Authentication: an unsigned token, which only `hearth serve --dev` takes, as only the
+    // emulator does. In production sign in with `firebase/auth`, and the SDK hands its token to the server.
+    const { hostname, port } = new URL(firebaseConfig.databaseURL!)
+    connectDatabaseEmulator(db, hostname, Number(port), { mockUserToken: { user_id: uid } })
+  }
+  return db
+}
+
+function element<T extends HTMLElement>(id: string): T {
+  return document.getElementById(id) as T
+}
+
+/** The server decides. What it refuses is taken back by the SDK, and said here. */
+async function attempt(write: Promise<unknown>): Promise<void> {
+  try {
+    await write
+    element('problem').textContent = ''
+  } catch (error) {
+    element('problem').textContent = (error as Error).message
+  }
+}
+
+function followPresence(): void {
+  onValue(ref(db, '.info/connected'), async (snapshot) => {
+    const isOnline = snapshot.val() === true
+    const status = element('status')
+    status.textContent = isOnline ? 'online' : 'offline'
+    status.classList.toggle('online', isOnline)
+    if (!isOnline) return
+    // First the server learns what to do when this page is gone, then that it is here: never the other way round.
+    await onDisconnect(me).remove()
+    await attempt(set(me, { name, since: serverTimestamp() }))
+  })
+  onValue(ref(db, `rooms/${room}/online`), (snapshot) => {
+    element('people').replaceChildren(...childrenOf<Person>(snapshot).map(([, person]) => personItem(person)))
+  })
+}
+
+function followMessages(): void {
+  let counts: Record<string, number> = {}
+  let shown: [string, Message][] = []
+  const show = (): void =>
+    element('messages').replaceChildren(
+      ...shown.map(([key, message]) => messageItem(key, message, counts[key] ?? 0)),
+    )
+  onValue(query(messages, orderByChild('at'), limitToLast(SHOWN)), (snapshot) => {
+    shown = childrenOf<Message>(snapshot)
+    show()
+  })
+  onValue(likes, (snapshot) => {
+    counts = (snapshot.val() as Record<string, number> | null) ?? {}
+    show()
+  })
+}
+
+function childrenOf<T>(snapshot: DataSnapshot): [key: string, value: T][] {
+  const children: [string, T][] = []
+  // Not `Object.entries(snapshot.val())`: only the snapshot knows the order of its query.
+  snapshot.forEach((child) => void children.push([child.key, child.val() as T]))
+  return children
+}
+
+function personItem({ name, isTyping }: Person): HTMLElement {
+  const item = document.createElement('li')
+  item.textContent = name
+  item.classList.toggle('typing', isTyping === true)
+  return item
+}
+
+function messageItem(key: string, message: Message, likeCount: number): HTMLElement {
+  const item = document.createElement('li')
+  item.dataset['key'] = key
+  const author = document.createElement('b')
+  author.textContent = message.name
+  const text = document.createElement('span')
+  text.textContent = message.text
+  item.append(author, text)
+  item.append(
+    button(`♥ ${likeCount}`, 'like', () => runTransaction(ref(db, `rooms/${room}/likes/${key}`), plusOne)),
+    // On every message, one's own or not: that rules refuse it is shown, not hidden.
+    button('take back', 'take-back', () => remove(ref(db, `rooms/${room}/messages/${key}`))),
+  )
+  return item
+}
+
+function plusOne(count: number | null): number {
+  return (count ?? 0) + 1
+}
+
+function button(label: string, className: string, act: () => Promise<unknown>): HTMLElement {
+  const made = document.createElement('button')
+  made.textContent = label
+  made.className = className
+  made.addEventListener('click', () => void attempt(act()))
+  return made
+}
+
+function followForm(): void {
+  const text = element<HTMLInputElement>('text')
+  const isTyping = ref(db, `rooms/${room}/online/${me.key}/isTyping`)
+  let pause: number | null = null
+  const stopTyping = (): void => {
+    if (pause === null) return
+    clearTimeout(pause)
+    pause = null
+    void attempt(remove(isTyping))
+  }
+  text.addEventListener('input', () => {
+    if (pause === null) void attempt(set(isTyping, true))
+    else clearTimeout(pause)
+    pause = window.setTimeout(stopTyping, TYPING_MS)
+  })
+  element('say').addEventListener('submit', (event) => {
+    event.preventDefault()
+    stopTyping()
+    const message = { name, text: text.value, at: serverTimestamp(), ...(uid === null ? {} : { uid }) }
+    text.value = ''
+    void attempt(Promise.resolve(push(messages, message)))
+  })
+}
+
+element('room').textContent = room
+followPresence()
+followMessages()
+followForm()
