@@ -56,6 +56,10 @@ export interface DatabaseOptions {
   explainDenial?: ExplainDenial
   onGroup?(group: { writes: number; decideMs: number; flushMs: number; publishMs: number }): void
   onIndexProgress?(progress: IndexProgress): void
+  /** Hears of each group on disk, before its patches go out. */
+  onFlushed?(commits: readonly Commit[]): void
+  /** Leads to the thread that writes, where that is another one: then this database only follows. */
+  remoteLog?: CommitLog
   /** Something that cannot happen did; the process should say so loudly. */
   onBug(error: unknown): void
 }
@@ -92,6 +96,7 @@ export class Database {
   readonly #options: DatabaseOptions
   readonly #store: Store
   readonly #log: CommitLog
+  readonly #isFollower: boolean
   readonly #queries: LiveQueries
   readonly #indexes: IndexKeeper
   readonly #rights = new ReadRights()
@@ -130,16 +135,8 @@ export class Database {
       leavesMax: options.readNodesMax,
       indexesAt: (path) => this.#ruleset.indexesAt(path),
     })
-    this.#log = new LocalLog({
-      store: options.store,
-      decide: (write, nowMs) => this.#decide(write, nowMs),
-      publish: (commits) => this.#publish(commits),
-      discarded: () => this.#discarded(),
-      nowMs: options.nowMs,
-      queueMax: options.writeQueueMax,
-      ...(options.onGroup === undefined ? {} : { onGroup: options.onGroup }),
-      onBug: options.onBug,
-    })
+    this.#isFollower = options.remoteLog !== undefined
+    this.#log = options.remoteLog ?? this.#localLog()
     this.#indexes = new IndexKeeper({
       store: options.store,
       submit: (write) => this.#log.submit(write),
@@ -147,6 +144,21 @@ export class Database {
     })
     options.store.declareIndexes(options.ruleset.indexPatterns)
     this.#indexes.wake()
+  }
+
+  #localLog(): LocalLog {
+    const options = this.#options
+    return new LocalLog({
+      store: options.store,
+      decide: (write, nowMs) => this.#decide(write, nowMs),
+      ...(options.onFlushed === undefined ? {} : { flushed: options.onFlushed }),
+      publish: (commits) => this.#publish(commits),
+      discarded: () => this.#discarded(),
+      nowMs: options.nowMs,
+      queueMax: options.writeQueueMax,
+      ...(options.onGroup === undefined ? {} : { onGroup: options.onGroup }),
+      onBug: options.onBug,
+    })
   }
 
   get epoch(): string {
@@ -272,11 +284,27 @@ export class Database {
   /** New rules hold for every write and read from now on, and for live listeners at once. */
   replaceRuleset(ruleset: Ruleset): void {
     this.#ruleset = ruleset
-    this.#indexes.declare(ruleset.indexPatterns)
+    // A follower only learns which of them the writer has.
+    if (this.#isFollower) this.#store.declareIndexes(ruleset.indexPatterns)
+    else this.#indexes.declare(ruleset.indexPatterns)
     this.#queries.rulesChanged()
     for (const live of [...this.#queries.all()]) {
       for (const listener of [...live.listeners]) this.#askNow(listener)
     }
+  }
+
+  /**
+   * Shows a group that another thread has written: staged here as there, so that windows and rights move alike.
+   * @param advance Makes what was staged the flushed state.
+   */
+  followGroup(commits: readonly Commit[], advance: () => void): void {
+    assert(this.#isFollower)
+    for (const { entries, revision } of commits) {
+      assert(this.#stage(entries) === revision, 'a follower counts as the writer does')
+      this.#follow(entries, revision)
+    }
+    advance()
+    if (commits.length > 0) this.#publish(commits)
   }
 
   /** Resolves when every queued write is settled. */

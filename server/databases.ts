@@ -8,9 +8,10 @@ import { RequestError } from '../protocol/index.ts'
 import { type Config, isDatabaseName } from './config.ts'
 import { Database } from './database.ts'
 import { denialExplainer, type ExplainDenial } from './denials.ts'
+import type { Commit } from './log/log.ts'
 import type { Logger } from './log.ts'
 import type { Metrics } from './metrics.ts'
-import { OnDisconnect } from './on-disconnect.ts'
+import { LocalOnDisconnect, type OnDisconnect } from './on-disconnect.ts'
 import type { RulesSource } from './rules-source.ts'
 import { FirebaseWire } from './sessions/firebase-wire.ts'
 import { NativeWire } from './sessions/native-wire.ts'
@@ -37,12 +38,33 @@ export interface DatabasesOptions {
   /** @param folder Of this database alone; exists. */
   openStore(folder: string): Promise<Store>
   onBug(error: unknown): void
+  followers?: Followers | undefined
+}
+
+/** Threads that serve the same databases and follow what this one writes. */
+export interface Followers {
+  /** A group is on disk; its patches go out after this. */
+  flushed(database: Database, commits: readonly Commit[]): void
+  rulesChanged(database: Database): void
 }
 
 /** Each open database holds a file and a memory map; `open` mode lets clients choose names. */
 const OPEN_MAX = 1000
 
-export class Databases {
+/** What the doors of a server need of its databases, in whichever thread they are. */
+export interface Databases {
+  /** A database that is already open. */
+  find(name: string): OpenDatabase | undefined
+  all(): Iterable<OpenDatabase>
+  readonly size: number
+  /** @throws {RequestError} `unknown_database` where the policy does not allow the name. */
+  open(name: string): Promise<OpenDatabase>
+  /** Names of the databases there are: listed, or open. */
+  readonly names: string[]
+}
+
+/** The databases in the thread that writes them. */
+export class LocalDatabases implements Databases {
   readonly #options: DatabasesOptions
   readonly #explainDenial: ExplainDenial
   readonly #opening = new Map<string, Promise<OpenDatabase>>()
@@ -55,7 +77,6 @@ export class Databases {
     options.rules.onChange = (name) => this.#rulesChanged(name)
   }
 
-  /** A database that is already open. */
   find(name: string): OpenDatabase | undefined {
     return this.#open.get(name)
   }
@@ -68,7 +89,6 @@ export class Databases {
     return this.#open.size
   }
 
-  /** @throws {RequestError} `unknown_database` where the policy does not allow the name. */
   async open(name: string): Promise<OpenDatabase> {
     const open = this.#open.get(name)
     if (open !== undefined) return open
@@ -89,7 +109,6 @@ export class Databases {
     return opening
   }
 
-  /** Names of the databases there are: listed, or open. */
   get names(): string[] {
     return [...new Set([...this.#options.config.databases.names, ...this.#open.keys()])].sort()
   }
@@ -109,16 +128,18 @@ export class Databases {
     const { rules } = this.#options
     for (const { database } of this.#open.values()) {
       const isMeant = name === null ? !rules.hasOwn(database.name) : database.name === name
-      if (isMeant) database.replaceRuleset(rules.rulesetOf(database.name))
+      if (!isMeant) continue
+      database.replaceRuleset(rules.rulesetOf(database.name))
+      this.#options.followers?.rulesChanged(database)
     }
   }
 
   async #openNow(name: string): Promise<OpenDatabase> {
-    const { config, metrics, logger, publisher, nowMs, openStore, onBug } = this.#options
+    const { config, metrics, logger, publisher, nowMs, openStore, onBug, followers } = this.#options
     const folder = join(config.data, name)
     mkdirSync(folder, { recursive: true })
     const store = await openStore(folder)
-    const database = new Database({
+    const database: Database = new Database({
       name,
       store,
       ruleset: this.#options.rules.rulesetOf(name),
@@ -132,17 +153,19 @@ export class Databases {
         const message = progress.building > 0 ? 'building indexes' : 'indexes built'
         logger.info({ database: name, ...progress }, message)
       },
+      ...(followers === undefined ? {} : { onFlushed: (commits) => followers.flushed(database, commits) }),
       onBug,
     })
+    const onDisconnect = new LocalOnDisconnect(database)
     const open: OpenDatabase = {
       database,
       nativeWire: new NativeWire(name, publisher, metrics.counters),
       firebaseWire: new FirebaseWire(name, publisher, metrics.counters),
-      onDisconnect: new OnDisconnect(database),
+      onDisconnect,
     }
     database.addWire(open.nativeWire)
     database.addWire(open.firebaseWire)
-    open.onDisconnect.runLeftovers()
+    onDisconnect.runLeftovers()
     database.collectGarbage()
     this.#open.set(name, open)
     logger.info({ database: name, revision: database.revision }, 'database open')

@@ -34,7 +34,26 @@ interface StoredRegistration {
 
 const unheard: WriteOrigin = { written() {}, refused() {}, groupSettled() {} }
 
-export class OnDisconnect {
+/** What sessions need of it, in whichever thread they are. */
+export interface OnDisconnect {
+  /**
+   * Registers a write for the end of a session. Its origin is answered as for a write: rules decide now, too.
+   * @throws {RequestError} `rate_limited` past the number one session may hold.
+   */
+  register(sessionId: string, write: Pick<Write, 'entries' | 'identity' | 'origin' | 'id'>): void
+  /** Drops what is registered at and below a path; a registration above it loses just that part. */
+  cancel(sessionId: string, path: Path, origin: WriteOrigin, id: number): void
+  /** Runs what a session left, in the order of registration; all of it is decided in one group. */
+  run(sessionId: string): void
+  /**
+   * Resolves when what was run so far is visible; null when it all is. Who reads after a connection ended
+   * waits for it, else the read would show the state that its end has just replaced.
+   */
+  readonly settling: Promise<void> | null
+}
+
+/** In the thread that writes. */
+export class LocalOnDisconnect implements OnDisconnect {
   readonly #database: Database
   readonly #bySession = new Map<string, Registration[]>()
   #nextNumber = 1
@@ -45,10 +64,6 @@ export class OnDisconnect {
     this.#database = database
   }
 
-  /**
-   * Registers a write for the end of a session. Its origin is answered as for a write: rules decide now, too.
-   * @throws {RequestError} `rate_limited` past the number one session may hold.
-   */
   register(sessionId: string, write: Pick<Write, 'entries' | 'identity' | 'origin' | 'id'>): void {
     const registrations = this.#bySession.get(sessionId) ?? []
     if (registrations.length >= REGISTRATIONS_MAX) {
@@ -80,7 +95,6 @@ export class OnDisconnect {
     })
   }
 
-  /** Drops what is registered at and below a path; a registration above it loses just that part. */
   cancel(sessionId: string, path: Path, origin: WriteOrigin, id: number): void {
     const records: [string, unknown][] = []
     const kept: Registration[] = []
@@ -100,7 +114,6 @@ export class OnDisconnect {
     this.#database.submit(recordsOnly(records, origin, id))
   }
 
-  /** Runs what a session left, in the order of registration; all of it is decided in one group. */
   run(sessionId: string): void {
     const registrations = this.#bySession.get(sessionId)
     if (registrations === undefined) return
@@ -112,10 +125,6 @@ export class OnDisconnect {
     })
   }
 
-  /**
-   * Resolves when what was run so far is visible; null when it all is. Who reads after a connection ended
-   * waits for it, else the read would show the state that its end has just replaced.
-   */
   get settling(): Promise<void> | null {
     return this.#settling
   }

@@ -16,6 +16,8 @@ export type Decide = (write: Write, nowMs: number) => Commit | null
 export interface LocalLogOptions {
   store: Store
   decide: Decide
+  /** Something is durable, perhaps no commits but rows beside the tree. Called before `publish`. */
+  flushed?(commits: readonly Commit[]): void
   /** The group is durable: bring it to listeners. Runs in the same turn in which it became visible. */
   publish(commits: readonly Commit[]): void
   /** The group could not be stored; the head is the flushed state again. */
@@ -125,7 +127,7 @@ export class LocalLog implements CommitLog {
   }
 
   async #finishGroup(): Promise<void> {
-    const { store, publish, discarded, onGroup, onBug } = this.#options
+    const { store, flushed, publish, discarded, onGroup, onBug } = this.#options
     const group = this.#group
     const commits = this.#commits
     const refused = this.#refused
@@ -136,13 +138,15 @@ export class LocalLog implements CommitLog {
     this.#decideMs = 0
     const flushStartMs = performance.now()
     let failure: RequestError | null = null
+    const isStaged = store.hasStaged
     try {
-      if (store.hasStaged) await store.flush()
+      if (isStaged) await store.flush()
     } catch (error) {
       failure = asRequestError(error, onBug)
       discarded()
     }
     const publishStartMs = performance.now()
+    if (failure === null && isStaged) flushed?.(commits)
     if (failure === null && commits.length > 0) {
       try {
         publish(commits)

@@ -105,7 +105,7 @@ test('benchmarks and examples enter other folders by the front door', () => {
 /** From the top down; a file imports its own layer or one below. The first pattern that fits names a file's layer. */
 const SERVER_LAYERS: readonly RegExp[] = [
   /^server\/(main|cli|serve|import-export|index)\.ts$/,
-  /^server\/server\.ts$/,
+  /^server\/(server\.ts|front\.ts|workers\/)/,
   /^server\/(transport\/|databases\.ts)/,
   /^server\/sessions\//,
   /^server\/(database|on-disconnect)\.ts$/,

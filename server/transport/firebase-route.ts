@@ -29,6 +29,8 @@ export interface FirebaseServiceParts {
   logger: Logger
   nowMs(): number
   onBug(error: unknown): void
+  /** Ends a session that another thread of this server may have; resolves when what it left is visible. */
+  takeOverElsewhere?: (database: string, sessionId: string) => Promise<void>
 }
 
 /** The SDK speaks every 45 s when it has nothing to say; a connection must outlive that. */
@@ -99,7 +101,7 @@ export class FirebaseService {
       return moving === undefined ? new Invalid(sink, host) : moving.upgradeTo(sink)
     }
     const context = this.#contextOf(open)
-    const afterwards = this.#byId.get(`${name}/${query.get('ls')}`)?.takeOver() ?? null
+    const afterwards = this.#endLast(name, query.get('ls'))
     const session = new FirebaseSession(context, { id: randomId(), sink, host, afterwards })
     sessions.add(session)
     const key = `${name}/${session.id}`
@@ -111,6 +113,18 @@ export class FirebaseService {
       'connection open',
     )
     return session
+  }
+
+  /** The client was here before, and its last session may not have ended yet. @returns What to wait for. */
+  #endLast(database: string, sessionId: string | null): Promise<void> | null {
+    if (sessionId === null) return null
+    if (this.#byId.has(`${database}/${sessionId}`)) return this.takeOver(database, sessionId)
+    return this.#parts.takeOverElsewhere?.(database, sessionId) ?? null
+  }
+
+  /** @returns What a session left behind and has to settle; null for nothing, or for a session that is not here. */
+  takeOver(database: string, sessionId: string): Promise<void> | null {
+    return this.#byId.get(`${database}/${sessionId}`)?.takeOver() ?? null
   }
 
   #contextOf(open: OpenDatabase): FirebaseSessionContext {

@@ -72,6 +72,8 @@ export interface TransportOptions {
   host: string
   /** 0 picks a free port. */
   port: number
+  /** Threads of one server share its port: the kernel deals connections out to all that listen. */
+  isShared?: boolean
   routes: readonly WebSocketRoute[]
   http: HttpHandler
   /** Largest body of an HTTP request. */
@@ -84,6 +86,7 @@ export class ListenError extends Error {}
 
 /** `LIBUS_LISTEN_EXCLUSIVE_PORT`: the binary knows it, its type file does not. */
 const LISTEN_EXCLUSIVE_PORT = 1
+const LISTEN_SHARED_PORT = 0
 
 interface ExclusiveApp {
   listen(
@@ -107,10 +110,10 @@ export function listen(options: TransportOptions): Promise<Transport> {
   return new Promise((resolve, reject) => {
     // Exclusive: otherwise the kernel lets a second server share the port and deals clients out to both.
     const { host, port } = options
-    exclusively(app).listen(host, port, LISTEN_EXCLUSIVE_PORT, (socket) => {
+    const sharing = options.isShared === true ? LISTEN_SHARED_PORT : LISTEN_EXCLUSIVE_PORT
+    exclusively(app).listen(host, port, sharing, (socket) => {
       if (!socket) {
-        const why = 'is the port in use, or the address not this machine’s?'
-        reject(new ListenError(`cannot listen on ${host}:${port}; ${why}`))
+        reject(refused(host, port))
         return
       }
       let isAccepting = true
@@ -131,6 +134,27 @@ export function listen(options: TransportOptions): Promise<Transport> {
       })
     })
   })
+}
+
+/**
+ * Finds a port for threads to share. Nobody else has it: a shared listen succeeds beside any other shared one.
+ * @returns `port`, or a free one for 0.
+ */
+export function claimPort(host: string, port: number): Promise<number> {
+  const app = uws.App()
+  return new Promise((resolve, reject) => {
+    exclusively(app).listen(host, port, LISTEN_EXCLUSIVE_PORT, (socket) => {
+      const claimed = socket ? uws.us_socket_local_port(socket) : null
+      app.close()
+      if (claimed === null) reject(refused(host, port))
+      else resolve(claimed)
+    })
+  })
+}
+
+function refused(host: string, port: number): ListenError {
+  const why = 'is the port in use, or the address not this machine’s?'
+  return new ListenError(`cannot listen on ${host}:${port}; ${why}`)
 }
 
 function addRoute(app: TemplatedApp, route: WebSocketRoute, onBug: (error: unknown) => void): void {

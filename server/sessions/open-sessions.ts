@@ -1,0 +1,56 @@
+/**
+ * Open sessions: those of one thread, and how many all threads of the server have together.
+ */
+
+/** What a server does to a session, whatever its wire. */
+export interface OpenSession {
+  announceEnd(delayMs: number): void
+  end(): void
+}
+
+export class OpenSessions {
+  readonly #own = new Set<OpenSession>()
+  /** One count for each thread. */
+  readonly #counts: Int32Array
+  readonly #thread: number
+
+  /** @param counts In shared memory where there are several threads. */
+  constructor(counts = new Int32Array(1), thread = 0) {
+    this.#counts = counts
+    this.#thread = thread
+    this.#count()
+  }
+
+  add(session: OpenSession): void {
+    this.#own.add(session)
+    this.#count()
+  }
+
+  delete(session: OpenSession): void {
+    this.#own.delete(session)
+    this.#count()
+  }
+
+  #count(): void {
+    Atomics.store(this.#counts, this.#thread, this.#own.size)
+  }
+
+  /** Of all threads. */
+  get size(): number {
+    let size = 0
+    for (let thread = 0; thread < this.#counts.length; thread++) size += Atomics.load(this.#counts, thread)
+    return size
+  }
+
+  get ownSize(): number {
+    return this.#own.size
+  }
+
+  announceEnd(delayMs: number): void {
+    for (const session of this.#own) session.announceEnd(delayMs)
+  }
+
+  end(): void {
+    for (const session of [...this.#own]) session.end()
+  }
+}
