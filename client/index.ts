@@ -13,6 +13,7 @@ export type { AuthSource } from './connection.ts'
 export type { Environment } from './environment.ts'
 export { HearthError } from './errors.ts'
 export { OnDisconnect, onDisconnect } from './on-disconnect.ts'
+export { onPatch, type PatchOperation } from './patch.ts'
 export {
   endAt,
   endBefore,

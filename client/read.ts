@@ -139,7 +139,8 @@ function listenToChildren<T>(
   })
 }
 
-function listen(
+/** The one way in for whoever follows a query. */
+export function listen(
   { db, path, spec }: Query,
   type: EventType,
   callback: unknown,

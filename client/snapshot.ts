@@ -91,15 +91,20 @@ export class DataSnapshot<T = Untyped> {
 
 const ARRAY_INDEX = /^(0|[1-9]\d*)$/
 
-function plain(value: Value): unknown {
+/** As `val()` gives it: without priorities, and with arrays. */
+export function plain(value: Value): unknown {
   if (!isObject(value)) return leafOf(value)
-  const keys = orderedChildKeys(value, 'priority')
-  // Firebase's rule: all keys are indexes and at least half of the places are filled.
-  if (keys.every((key) => ARRAY_INDEX.test(key) && Number(key) < 2 * keys.length)) {
-    const length = Math.max(...keys.map(Number)) + 1
-    return Array.from({ length }, (_, index) => plain(childOf(value, String(index))))
-  }
+  const length = arrayLengthOf(value)
+  if (length !== null) return Array.from({ length }, (_, index) => plain(childOf(value, String(index))))
   const object: Record<string, unknown> = {}
-  for (const key of keys) object[key] = plain(value[key]!)
+  for (const key of orderedChildKeys(value, 'priority')) object[key] = plain(value[key]!)
   return object
+}
+
+/** Firebase's rule: all keys are indexes and at least half of the places are filled. Null for what is no array. */
+export function arrayLengthOf(value: Value): number | null {
+  const keys = childKeys(value)
+  const isArray =
+    keys.length > 0 && keys.every((key) => ARRAY_INDEX.test(key) && Number(key) < 2 * keys.length)
+  return isArray ? Math.max(...keys.map(Number)) + 1 : null
 }
