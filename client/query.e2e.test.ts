@@ -1,7 +1,7 @@
 /**
  * Queries from the client to the server and back: what a listener of a query sees is what the server keeps for it.
  */
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { type Cleanup, serve } from '../server/test/harness.ts'
 import {
   type Database,
@@ -10,11 +10,15 @@ import {
   equalTo,
   get,
   getDatabase,
+  goOffline,
+  goOnline,
   limitToFirst,
   limitToLast,
   onValue,
   orderByChild,
   orderByKey,
+  orderByValue,
+  type Query,
   query,
   ref,
   remove,
@@ -79,4 +83,61 @@ test('a listener of the last two hears who enters, who leaves and who replaces a
   expect(heard.at(0)).toEqual(['e', 'c'])
   expect(heard.at(-1)).toEqual(['f', 'd'])
   expect(heard).toContainEqual(['f', 'c'])
+})
+
+test('a query without an index warns once and says what to add; with one it does not', async (t) => {
+  const db = await listOf(t)
+  const warned = vi.spyOn(console, 'warn').mockImplementation(() => {})
+  t.onTestFinished(() => warned.mockRestore())
+  const firstOf = (target: Query): Promise<DataSnapshot> =>
+    new Promise((resolve, reject) => onValue(target, resolve, reject))
+
+  await firstOf(query(ref(db, 'list'), orderByChild('n'), limitToLast(1)))
+  await firstOf(query(ref(db, 'list'), orderByKey(), limitToLast(1)))
+  const shown = await firstOf(query(ref(db, 'list'), orderByChild('deep/m'), limitToFirst(1)))
+  await reconnected(db)
+  await firstOf(query(ref(db, 'list'), orderByValue(), limitToFirst(1)))
+
+  expect(keys(shown)).toEqual(['a'])
+  expect(warned.mock.calls).toEqual([
+    [
+      'hearth: add ".indexOn": "deep/m" at `/list` to the rules; until then all of it is downloaded and filtered here',
+    ],
+    [
+      'hearth: add ".indexOn": ".value" at `/list` to the rules; until then all of it is downloaded and filtered here',
+    ],
+  ])
+})
+
+/** Resolves when a new connection has answered something after all listens. */
+async function reconnected(db: Database): Promise<void> {
+  goOffline(db)
+  goOnline(db)
+  await set(ref(db, 'again'), true)
+}
+
+test('a list past the limit of one read is refused without an index, not read in silence', async (t) => {
+  const server = await serve(t, { rules: RULES, config: { limits: { readNodesMax: 100 } } })
+  const db = getDatabase(server.url)
+  t.onTestFinished(() => terminate(db))
+  const writes = Array.from({ length: 60 }, (_, i) => set(ref(db, `list/k${i}`), { n: i, m: i }))
+  await Promise.all(writes)
+  const answerTo = (target: Query): Promise<unknown> =>
+    new Promise((resolve) =>
+      onValue(
+        target,
+        (snapshot) => resolve(keys(snapshot)),
+        ({ code, message }) => resolve({ code, message }),
+      ),
+    )
+
+  const indexed = await answerTo(query(ref(db, 'list'), orderByChild('n'), limitToLast(1)))
+  const unindexed = await answerTo(query(ref(db, 'list'), orderByChild('m'), limitToLast(1)))
+
+  expect(indexed).toEqual(['k59'])
+  expect(unindexed).toEqual({
+    code: 'too_large',
+    message:
+      'too_large at /list: more than 100 values are not served without an index. Index not defined, add ".indexOn": "m", for path "/list", to the rules',
+  })
 })

@@ -10,7 +10,7 @@
  * INVARIANT: views move first, all of them; only then are the app's callbacks called, and calls made from within a
  * callback come after those already owed.
  */
-import type { Path } from '../protocol/path.ts'
+import { formatPath, type Path } from '../protocol/path.ts'
 import { type Query, queryKey } from '../protocol/query.ts'
 import type { Step, ToClient } from '../protocol/to-client.ts'
 import type { Value } from '../protocol/value.ts'
@@ -32,6 +32,8 @@ interface Listen {
   revision: number
   /** What the server told, if it has; outlives a lost connection. */
   tree: Tree | null
+  /** The app was told that this query has no index: not again after each reconnect. */
+  isWarned: boolean
 }
 
 /** A listen that has data. */
@@ -220,6 +222,7 @@ export class Replica {
         listen.queryId = answer.queryId
         listen.revision = answer.revision
         this.#byQueryId.set(answer.queryId, listen)
+        if (answer.warning === 'no_index') warnOfNoIndex(listen)
         this.#setServer(listen, answer.value)
       },
       failed: (error) => {
@@ -486,7 +489,20 @@ function newListen(node: PathNode, query: Query | null): Listen {
     queryId: -1,
     revision: -1,
     tree: null,
+    isWarned: false,
   }
+}
+
+/** Nothing is wrong in what is shown, so that only this tells of all that is downloaded for it. */
+function warnOfNoIndex(listen: Listen): void {
+  if (listen.isWarned) return
+  listen.isWarned = true
+  const { path, query } = listen
+  const order = query?.orderBy
+  const index = typeof order === 'object' ? order.child.join('/') : `.${order}`
+  console.warn(
+    `hearth: add ".indexOn": "${index}" at \`${formatPath(path)}\` to the rules; until then all of it is downloaded and filtered here`,
+  )
 }
 
 function hasData(listen: Listen | undefined): listen is Source {

@@ -16,7 +16,7 @@ const FIELDS: Record<ToClient['type'], string> = {
   hello: 'version serverTimeMs sessionId epoch revision pingIntervalMs limits',
   ack: 'revision',
   error: 'id code name message retryAfterMs',
-  snapshot: 'id queryId revision value',
+  snapshot: 'id queryId revision value warning',
   value: 'id revision value',
   patch: 'queryId revision steps',
   cancel: 'queryId code name message',

@@ -226,7 +226,13 @@ export function encodeToClient(encoder: Encoder, message: ToClient): void {
         message.retryAfterMs,
       ])
     case 'snapshot':
-      return items(encoder, message, [message.id, message.queryId, message.revision, message.value])
+      return items(encoder, message, [
+        message.id,
+        message.queryId,
+        message.revision,
+        message.value,
+        ...(message.warning === undefined ? [] : [message.warning]),
+      ])
     case 'value':
       return items(encoder, message, [message.id, message.revision, message.value])
     case 'patch':
@@ -292,7 +298,14 @@ function toClient(m: any[]): ToClient | null {
     case ToClientType.error:
       return { type: 'error', id: m[1], code: m[2], name: m[3], message: m[4], retryAfterMs: m[5] }
     case ToClientType.snapshot:
-      return { type: 'snapshot', id: m[1], queryId: m[2], revision: m[3], value: m[4] as Value }
+      return {
+        type: 'snapshot',
+        id: m[1],
+        queryId: m[2],
+        revision: m[3],
+        value: m[4] as Value,
+        ...(m.length > 5 ? { warning: m[5] } : {}),
+      }
     case ToClientType.value:
       return { type: 'value', id: m[1], revision: m[2], value: m[3] as Value }
     case ToClientType.patch:

@@ -52,7 +52,15 @@ export type ToClient =
   /** The request `id` failed and changed nothing. */
   | { type: 'error'; id: number; code: number; name: string; message: string; retryAfterMs: number | null }
   /** Answer to listen: the query's whole value at `revision`. `queryId` names the query in later messages. */
-  | { type: 'snapshot'; id: number; queryId: number; revision: number; value: Value }
+  | {
+      type: 'snapshot'
+      id: number
+      queryId: number
+      revision: number
+      value: Value
+      /** Only where there is one: the query is served whole, since no rules name an index for its order. */
+      warning?: 'no_index'
+    }
   /** Answer to get. */
   | { type: 'value'; id: number; revision: number; value: Value }
   /** Moves a query's value to `revision`: one step for each write, oldest first. */

@@ -98,7 +98,7 @@ export class LiveQueries {
     const known = this.#plain.find(path, query) ?? this.#windowed.find(path, query)
     if (known !== undefined) return { live: known, value: this.valueOf(known), warning: warningFor(known) }
     if (!isRanged(query) || !this.#hasIndex(path, query)) {
-      const value = this.#readWhole(path)
+      const value = isRanged(query) ? this.#readUnindexed(path, query) : this.#readWhole(path)
       const live = this.#plain.add(path, query)
       return { live, value, warning: warningFor(live) }
     }
@@ -297,6 +297,20 @@ export class LiveQueries {
     return this.#bounded(path, leavesMax, () => this.#store.flushed.read(path, leavesMax))
   }
 
+  /** All that a query looks at, since nothing less will do: said to whoever asks for too much without knowing. */
+  #readUnindexed(path: Path, query: Query): Value {
+    try {
+      return this.#readWhole(path)
+    } catch (error) {
+      if (!(error instanceof RequestError)) throw error
+      const { leavesMax } = this.#options
+      throw new RequestError(
+        'tooLarge',
+        `more than ${leavesMax} values are not served without an index. ${noIndex(path, query).message}`,
+      )
+    }
+  }
+
   #readQuery(path: Path, query: Query, leavesMax = this.#options.leavesMax): Value | undefined {
     return this.#bounded(path, leavesMax, () => readQuery(this.#store, path, query, leavesMax))
   }
@@ -323,7 +337,8 @@ function orderOf({ query }: LiveQuery): Query {
   return { orderBy: query!.orderBy }
 }
 
-function warningFor({ query, window }: LiveQuery): 'no_index' | null {
+/** What the answer to a listen of a live query is to say beside the value. */
+export function warningFor({ query, window }: LiveQuery): 'no_index' | null {
   return window === null && isRanged(query) ? 'no_index' : null
 }
 

@@ -27,6 +27,7 @@ import type { Database } from '../database.ts'
 import { anonymous, type Identity } from '../identity.ts'
 import type { Listener, Subscriber } from '../listeners/listener.ts'
 import type { LiveQuery } from '../listeners/listener-tree.ts'
+import { warningFor } from '../listeners/live-queries.ts'
 import type { Write, WriteOrigin } from '../log/log.ts'
 import type { OnDisconnect } from '../on-disconnect.ts'
 import type { Entry } from '../store/store.ts'
@@ -404,14 +405,14 @@ export class NativeSession implements Subscriber, WriteOrigin {
     this.#unlisten(path, query)
     // Known before the listener is: one that falls behind must have been subscribed, and this one never was.
     if (this.#isFull) this.#becomeSlow()
-    const { listener, revision, value } = this.#context.database.listen(this, path, query)
+    const { listener, revision, value, warning } = this.#context.database.listen(this, path, query)
     this.#listeners.set(key, listener)
     if (this.#isSlow) {
       this.#behind ??= new Map()
       this.#behind.set(listener, id)
       return
     }
-    this.#send({ type: 'snapshot', id, queryId: listener.live.id, revision, value })
+    this.#send(snapshotMessage(id, listener.live.id, revision, value, warning))
     this.wire.subscribe(listener.live, this.#sink)
   }
 
@@ -571,7 +572,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
         encoder,
         listenId === null
           ? { type: 'resync', queryId, revision, value }
-          : { type: 'snapshot', id: listenId, queryId, revision, value },
+          : snapshotMessage(listenId, queryId, revision, value, warningFor(listener.live)),
       )
       this.#sink.send(encoder.view())
       this.wire.subscribe(listener.live, this.#sink)
@@ -600,4 +601,15 @@ function listenKey(path: Path, query: Query | null): string {
 
 function unreachable(message: never): never {
   throw new Error(`unhandled message ${JSON.stringify(message)}`)
+}
+
+function snapshotMessage(
+  id: number,
+  queryId: number,
+  revision: number,
+  value: Value,
+  warning: 'no_index' | null,
+): ToClient {
+  const snapshot = { type: 'snapshot' as const, id, queryId, revision, value }
+  return warning === null ? snapshot : { ...snapshot, warning }
 }
