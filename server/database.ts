@@ -15,12 +15,14 @@ import {
   type Query,
   RequestError,
   resolveServerValuesAt,
+  type Step,
   type Value,
 } from '../protocol/index.ts'
 import { type Decision, Dependencies, OBJECT, type Ruleset } from '../rules/index.ts'
 import type { ExplainDenial } from './denials.ts'
 import { admin, type Identity } from './identity.ts'
 import { IndexKeeper } from './indexes.ts'
+import { Conflation } from './listeners/conflation.ts'
 import { deliver, type Touched } from './listeners/fan-out.ts'
 import type { Listener, Subscriber, Wire } from './listeners/listener.ts'
 import type { LiveQuery } from './listeners/listener-tree.ts'
@@ -79,6 +81,9 @@ export interface ReadResult {
   value: Value
 }
 
+/** What a listener that fell behind lacks: a step, empty when that is nothing, or the whole value. */
+export type Missed = ReadResult | { revision: number; step: Step }
+
 export interface ListenResult extends ReadResult {
   listener: Listener
   /** The query's order has no index. */
@@ -104,6 +109,7 @@ export class Database {
   readonly #recent: RecentChanges
   #ruleset: Ruleset
   #publishedRevision: number
+  readonly #conflation: Conflation
   /** Listeners decided anew within the group under way. */
   #askedInGroup = new Set<Listener>()
   /** Listeners registered while a group was under way: they were not asked about its commits. */
@@ -130,6 +136,7 @@ export class Database {
     this.#ruleset = options.ruleset
     this.#publishedRevision = options.store.flushedRevision
     this.#recent = new RecentChanges(options.store.flushedRevision)
+    this.#conflation = new Conflation(options.store.flushedRevision)
     this.#queries = new LiveQueries({
       store: options.store,
       leavesMax: options.readNodesMax,
@@ -269,6 +276,29 @@ export class Database {
   snapshotOf(listener: Listener): ReadResult {
     assert(this.isReadable)
     return { revision: this.#publishedRevision, value: this.#queries.valueOf(listener.live) }
+  }
+
+  /**
+   * From now on a listener is told of no change by itself, until `caughtUp` or its end; what changes is kept by place.
+   * @returns The revision it certainly has been brought to, for `missedSince`.
+   */
+  fallsBehind({ live }: Listener): number {
+    return this.#conflation.track(live)
+  }
+
+  /** What a listener that holds an older revision lacks. @throws {RequestError} `too_large` */
+  missedSince(revision: number, listener: Listener): Missed {
+    assert(this.isReadable)
+    const { live } = listener
+    const changed = live.changed?.since(revision) ?? null
+    const step = changed === null ? null : this.#queries.stepTo(live, changed)
+    if (step !== null) return { revision: this.#publishedRevision, step }
+    return this.snapshotOf(listener)
+  }
+
+  /** A listener that fell behind is told of each change again, or of none any more. */
+  caughtUp({ live }: Listener): void {
+    this.#conflation.release(live)
   }
 
   /** Queues a write; its origin hears what became of it. */
@@ -416,7 +446,9 @@ export class Database {
   #publish(commits: readonly Commit[]): void {
     const revision = commits[commits.length - 1]!.revision
     try {
-      deliver(this.#touchedBy(commits), revision, this.#wires)
+      const touched = this.#touchedBy(commits)
+      this.#conflation.published(touched, revision)
+      deliver(touched, revision, this.#wires)
     } finally {
       // Whatever went wrong: reads wait until what is flushed counts as published.
       this.#publishedRevision = revision

@@ -8,6 +8,7 @@
  */
 import { strict as assert } from 'node:assert'
 import { type Path, type Query, queryKey } from '../../protocol/index.ts'
+import type { ChangedPaths } from './conflation.ts'
 import type { Listener } from './listener.ts'
 import type { QueryWindow } from './query-window.ts'
 
@@ -22,6 +23,8 @@ export interface LiveQuery {
   listeners: Set<Listener>
   /** What the server keeps of a query with a range or a limit; null for one that is served whole. */
   window: QueryWindow | null
+  /** What changed, for listeners that are not told of each change; null while all are. */
+  changed: ChangedPaths | null
 }
 
 /** Where trees of one database take their ids from: a query's id names it on the wire, whichever tree it is in. */
@@ -62,7 +65,15 @@ export class ListenerTree {
     let live = queries.get(key)
     if (live === undefined) {
       const id = this.#ids.next++
-      live = { id, path, pathText: path.join('/'), query, listeners: new Set(), window: null }
+      live = {
+        id,
+        path,
+        pathText: path.join('/'),
+        query,
+        listeners: new Set(),
+        window: null,
+        changed: null,
+      }
       queries.set(key, live)
       this.size += 1
     }

@@ -24,6 +24,8 @@ import { declares, noIndex } from '../indexes.ts'
 import type { Commit } from '../log/log.ts'
 import { readQuery, walk } from '../query-read.ts'
 import { type Entry, type Store, TooLargeError } from '../store/store.ts'
+import type { Changed } from './conflation.ts'
+import { currentChildren, currentStep } from './current-step.ts'
 import { type Touched, touchedQueries } from './fan-out.ts'
 import { ListenerTree, type LiveQuery } from './listener-tree.ts'
 import { type Change, OrderedList } from './ordered-list.ts'
@@ -88,6 +90,19 @@ export class LiveQueries {
     const value = this.#readQuery(live.path, live.query!)
     // Its index has gone: until a commit makes it whole nothing it shows has changed, but it cannot be read.
     return value === undefined ? this.#readWhole(live.path) : value
+  }
+
+  /**
+   * One step that brings a listener to what its query shows now, from before what changed.
+   * @returns Null when it needs the whole value.
+   * @throws {RequestError} `too_large`
+   */
+  stepTo(live: LiveQuery, changed: Changed): Step | null {
+    if (live.window !== null) return currentChildren(this.valueOf(live), changed)
+    const { leavesMax } = this.#options
+    return this.#bounded(live.path, leavesMax, () =>
+      currentStep(live.path, changed, this.#store.flushed, leavesMax),
+    )
   }
 
   /**
