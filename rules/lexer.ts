@@ -28,68 +28,16 @@ export class SyntaxProblem {
 }
 
 /** Longest first. Operators that the language refuses are here too, so that they are named in the error. */
-const PUNCTUATORS = [
-  ['>>>='],
-  ['===', '!==', '**=', '<<=', '>>=', '>>>', '&&=', '||=', '??=', '...'],
-  [
-    '==',
-    '!=',
-    '<=',
-    '>=',
-    '&&',
-    '||',
-    '**',
-    '=>',
-    '++',
-    '--',
-    '+=',
-    '-=',
-    '*=',
-    '/=',
-    '%=',
-    '&=',
-    '|=',
-    '^=',
-    '<<',
-    '>>',
-    '?.',
-    '??',
-  ],
-  [
-    '(',
-    ')',
-    '[',
-    ']',
-    '{',
-    '}',
-    '.',
-    ',',
-    ';',
-    '?',
-    ':',
-    '!',
-    '<',
-    '>',
-    '=',
-    '+',
-    '-',
-    '*',
-    '/',
-    '%',
-    '&',
-    '|',
-    '^',
-    '~',
-    '@',
-    '#',
-    '`',
-  ],
-].map((texts) => new Set(texts))
+const PUNCTUATOR =
+  />>>=|===|!==|\*\*=|<<=|>>=|>>>|&&=|\|\|=|\?\?=|\.\.\.|[=!<>+\-*/%&|^]=|&&|\|\||\*\*|=>|\+\+|--|<<|>>|\?[.?]|[()[\]{}.,;?:!<>=+\-*/%&|^~@#`]/y
 
-/** Punctuators that no longer one starts with. */
-const BRACKETS = new Set(['(', ')', '[', ']', '{', '}', ',', ':', ';'])
+// A sticky regular expression runs as machine code from its first use, where a loop over characters is
+// interpreted until it is hot, which for most files is never.
+const ASCII_NAME = /[A-Za-z$_][\w$]*/y
+/** Letters of all scripts; compiling it takes milliseconds, so it is used where such a letter is met. */
 const NAME = /[\p{ID_Start}$_][\p{ID_Continue}$\u200c\u200d]*/uy
 const NUMBER = /0[xX][0-9a-fA-F]+|0[oO][0-7]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?/y
+const PLAIN_STRING = /"[^"\\\n]*"|'[^'\\\n]*'/y
 const BLANK = /[\s\ufeff]/
 const SIMPLE_ESCAPES: ReadonlyMap<string, string> = new Map([
   ['n', '\n'],
@@ -113,23 +61,18 @@ export class Lexer {
     this.skipBlanks()
     const { text, at: start } = this
     if (start >= text.length) return { kind: 'end', start, end: start }
-    const first = text[start]!
-    if (first === '"' || first === "'") return this.string(first)
-    if ((first >= '0' && first <= '9') || (first === '.' && isDigit(text[start + 1]))) return this.number()
+    const first = text.charCodeAt(start)
+    if (first === 34 || first === 39) return this.string(text[start]!)
+    if (isDigitUnit(first) || (first === 46 && isDigitUnit(text.charCodeAt(start + 1)))) return this.number()
+    PUNCTUATOR.lastIndex = start
+    if (PUNCTUATOR.test(text)) {
+      this.at = PUNCTUATOR.lastIndex
+      return { kind: 'punctuator', text: text.slice(start, this.at), start, end: this.at }
+    }
     const nameEnd = this.nameEnd(start)
     if (nameEnd > start) {
       this.at = nameEnd
       return { kind: 'name', text: text.slice(start, nameEnd), start, end: nameEnd }
-    }
-    if (BRACKETS.has(first)) {
-      this.at = start + 1
-      return { kind: 'punctuator', text: first, start, end: this.at }
-    }
-    for (let i = 0, length = 4; i < PUNCTUATORS.length; i++, length--) {
-      const candidate = text.slice(start, start + length)
-      if (!PUNCTUATORS[i]!.has(candidate)) continue
-      this.at = start + length
-      return { kind: 'punctuator', text: candidate, start, end: this.at }
     }
     const character = String.fromCodePoint(text.codePointAt(start)!)
     throw new SyntaxProblem({ start, end: start + character.length }, `Illegal character '${character}'.`)
@@ -146,9 +89,8 @@ export class Lexer {
       else if (character === '[') inClass = true
       else if (character === ']') inClass = false
       else if (character === '/' && !inClass) {
-        NAME.lastIndex = at + 1
-        const flags = NAME.exec(text)?.[0] ?? ''
-        this.at = at + 1 + flags.length
+        this.at = this.nameEnd(at + 1)
+        const flags = text.slice(at + 1, this.at)
         const pattern = text.slice(slash.start + 1, at)
         return { kind: 'regex', pattern, flags, start: slash.start, end: this.at }
       }
@@ -163,16 +105,11 @@ export class Lexer {
   /** Where a name that starts here ends; `start` itself where none does. Names are nearly always ASCII. */
   private nameEnd(start: number): number {
     const { text } = this
-    let at = start
-    for (; at < text.length; at++) {
-      const unit = text.charCodeAt(at)
-      const isLetter = (unit >= 97 && unit <= 122) || (unit >= 65 && unit <= 90) || unit === 36 || unit === 95
-      if (isLetter || (unit >= 48 && unit <= 57 && at > start)) continue
-      if (unit < 128) return at
-      NAME.lastIndex = start
-      return NAME.test(text) ? NAME.lastIndex : start
-    }
-    return at
+    ASCII_NAME.lastIndex = start
+    const end = ASCII_NAME.test(text) ? ASCII_NAME.lastIndex : start
+    if (end === text.length || text.charCodeAt(end) < 128) return end
+    NAME.lastIndex = start
+    return NAME.test(text) ? NAME.lastIndex : end
   }
 
   private number(): Token {
@@ -180,8 +117,7 @@ export class Lexer {
     NUMBER.lastIndex = start
     const digits = NUMBER.exec(text)![0]
     this.at = NUMBER.lastIndex
-    NAME.lastIndex = this.at
-    if (NAME.test(text) || (digits.length > 1 && digits[0] === '0' && isDigit(digits[1]))) {
+    if (this.nameEnd(this.at) > this.at || (digits.length > 1 && digits[0] === '0' && isDigit(digits[1]))) {
       throw new SyntaxProblem(
         { start, end: this.at + 1 },
         `Illegal number '${text.slice(start, this.at + 1)}'.`,
@@ -196,6 +132,11 @@ export class Lexer {
 
   private string(quote: string): Token {
     const { text, at: start } = this
+    PLAIN_STRING.lastIndex = start
+    if (PLAIN_STRING.test(text)) {
+      this.at = PLAIN_STRING.lastIndex
+      return { kind: 'string', value: text.slice(start + 1, this.at - 1), start, end: this.at }
+    }
     let value = ''
     let from = start + 1
     let at = from
@@ -237,18 +178,23 @@ export class Lexer {
   private skipBlanks(): void {
     const { text } = this
     while (this.at < text.length) {
-      const character = text[this.at]!
-      if (BLANK.test(character)) this.at += 1
-      else if (character === '/' && text[this.at + 1] === '/') {
+      const unit = text.charCodeAt(this.at)
+      if (unit === 32 || unit === 10) this.at += 1
+      else if (unit === 47 && text.charCodeAt(this.at + 1) === 47) {
         const end = text.indexOf('\n', this.at)
         this.at = end < 0 ? text.length : end
-      } else if (character === '/' && text[this.at + 1] === '*') {
+      } else if (unit === 47 && text.charCodeAt(this.at + 1) === 42) {
         const end = text.indexOf('*/', this.at + 2)
         if (end < 0) throw new SyntaxProblem({ start: this.at, end: this.at + 2 }, 'unterminated comment')
         this.at = end + 2
-      } else return
+      } else if ((unit < 32 || unit > 127) && BLANK.test(text[this.at]!)) this.at += 1
+      else return
     }
   }
+}
+
+function isDigitUnit(unit: number): boolean {
+  return unit >= 48 && unit <= 57
 }
 
 function isDigit(character: string | undefined): boolean {

@@ -8,10 +8,10 @@ import { type Expanded, ExpandProblem, expand, type NamedFunction } from './expa
 import { parseJsonDialect } from './json-dialect.ts'
 import { defaultLimits, type RulesLimits } from './limits.ts'
 import { parseExpression } from './parser.ts'
-import { Rule } from './rule.ts'
+import { factsOf, Rule, type RuleFacts } from './rule.ts'
 import { parseRulesFile, type RuleNode, type RuleSource, type RulesFile } from './rules-file.ts'
 import { CompiledRuleset, type Ruleset, type RulesetNode } from './ruleset.ts'
-import { isVariable, type Scope, scopesOf } from './scope.ts'
+import { isVariable, type Scope, type Scopes, scopesOf } from './scope.ts'
 import { Source, type Span } from './source.ts'
 
 export interface LoadOptions {
@@ -53,7 +53,7 @@ export function analyzeRules(text: string | Uint8Array, options: LoadOptions = {
     file = json === null ? null : parseRulesFile(source, json)
     if (file !== null) {
       const loader = new Loader(source, limits, file)
-      root = loader.node(file.root, '')
+      root = loader.node(file.root, null)
       rules = loader.rules
     }
   }
@@ -93,6 +93,8 @@ class Loader {
   private readonly limits: RulesLimits
   private readonly hasExtensions: boolean
   private readonly functions = new Map<string, NamedFunction>()
+  /** Facts of sound expressions. Rules are copied within their file, and a copy need not be checked again. */
+  private readonly sound = new Map<string, RuleFacts>()
 
   constructor(source: Source, limits: RulesLimits, file: RulesFile) {
     this.source = source
@@ -110,39 +112,64 @@ class Loader {
     }
   }
 
-  node(node: RuleNode, pattern: string): RulesetNode {
-    const scopes = scopesOf(node, this.hasExtensions)
-    const read = this.rule(node.read, scopes.read, pattern)
-    const write = this.rule(node.write, scopes.write, pattern)
-    const validate = this.rule(node.validate, scopes.validate, pattern)
-    const children = new Map<string, RulesetNode>()
-    for (const [key, child] of node.children) children.set(key, this.node(child, `${pattern}/${key}`))
-    const capture = node.capture === null ? null : this.node(node.capture, `${pattern}/${node.capture.key}`)
-    const below = capture === null ? [...children.values()] : [...children.values(), capture]
-    const hasValidateBelow = below.some((child) => child.validate !== null || child.hasValidateBelow)
+  node(node: RuleNode, above: Scopes | null): RulesetNode {
+    const scopes = scopesOf(node, above, this.hasExtensions)
+    const read = this.rule(node.read, scopes.read)
+    const write = this.rule(node.write, scopes.write)
+    const validate = this.rule(node.validate, scopes.validate)
+    let children = NO_CHILDREN
+    let hasValidateBelow = false
+    if (node.children.size > 0) {
+      const made = new Map<string, RulesetNode>()
+      for (const [key, child] of node.children) {
+        const below = this.node(child, scopes)
+        hasValidateBelow ||= below.validate !== null || below.hasValidateBelow
+        made.set(key, below)
+      }
+      children = made
+    }
+    const capture = node.capture === null ? null : this.node(node.capture, scopes)
+    if (capture !== null) hasValidateBelow ||= capture.validate !== null || capture.hasValidateBelow
     const { key, indexOn } = node
     return { key, children, capture, read, write, validate, hasValidateBelow, indexOn }
   }
 
-  private rule(rule: RuleSource | null, scope: Scope, pattern: string): Rule | null {
+  private rule(rule: RuleSource | null, scope: Scope): Rule | null {
     if (rule === null) return null
-    const { kind } = scope
-    const at = this.source.placeAt(rule.start)
-    const place = { kind, pattern: pattern === '' ? '/' : pattern, text: String(rule.value), ...at }
-    let value: boolean | Expression | null = true
-    let isExpanded = false
-    if (typeof rule.value === 'boolean') value = rule.value
-    else {
-      const parsed = this.parse(rule)
-      const expanded = parsed === null ? null : this.expanded(parsed, rule)
-      value = expanded === null ? null : this.checked(expanded.expression, scope, rule)
-      isExpanded = expanded?.hasChanged === true
-    }
-    if (value === null) return null
-    const made = new Rule(rule, scope, place, value, isExpanded)
+    const facts = typeof rule.value === 'boolean' ? factsOf(rule.value, false) : this.facts(rule, scope)
+    if (facts === null) return null
+    const made = new Rule(rule, scope, facts, this.source, this.parseAgain)
     this.rules.push(made)
     return made
   }
+
+  private facts(rule: RuleSource, scope: Scope): RuleFacts | null {
+    // What an expression means to the checker depends on the kind of its rule and the captures it may name.
+    const key = `${scope.kind}/${[...scope.captures.keys()].join('/')}/\n${String(rule.value)}`
+    let facts = this.sound.get(key) ?? null
+    if (facts === null) {
+      const checked = this.checked(rule, scope)
+      if (checked === null) return null
+      facts = factsOf(checked.expression, checked.hasChanged)
+      this.sound.set(key, facts)
+    }
+    return facts
+  }
+
+  private checked(rule: RuleSource, scope: Scope): Expanded | null {
+    const parsed = this.parse(rule)
+    const expanded = parsed === null ? null : this.expanded(parsed, rule)
+    if (expanded === null) return null
+    let isSound = true
+    checkRule(expanded.expression, scope, (code, span, message, hint) => {
+      isSound = false
+      this.report(code, rule, span, message, hint)
+    })
+    return isSound ? expanded : null
+  }
+
+  private readonly parseAgain = (rule: RuleSource, scope: Scope): Expression =>
+    this.checked(rule, scope)!.expression
 
   private parse(rule: RuleSource): Expression | null {
     const options = { limits: this.limits, hasExtensions: this.hasExtensions }
@@ -164,15 +191,6 @@ class Loader {
     }
   }
 
-  private checked(expression: Expression, scope: Scope, rule: RuleSource): Expression | null {
-    let isSound = true
-    checkRule(expression, scope, (code, span, message, hint) => {
-      isSound = false
-      this.report(code, rule, span, message, hint)
-    })
-    return isSound ? expression : null
-  }
-
   private report(
     code: RulesErrorCode,
     rule: RuleSource,
@@ -184,6 +202,8 @@ class Loader {
     this.source.report(code, { start, end: Math.max(start + 1, rule.offsetAt(span.end)) }, message, hint)
   }
 }
+
+const NO_CHILDREN: ReadonlyMap<string, RulesetNode> = new Map()
 
 function fixedRuleset(text: string): Ruleset {
   const result = loadRuleset(text)

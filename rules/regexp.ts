@@ -22,6 +22,12 @@ export interface RegexProblem {
 /** re2's own ceiling for one repetition. */
 const REPEAT_MAX = 1000
 
+/**
+ * Up to this many characters no pattern without nested counts is too large for re2js: it takes 1.4 million parts,
+ * and each character makes at most two, REPEAT_MAX times.
+ */
+const SMALL_PATTERN_LENGTH_MAX = 500
+
 export function compileRegex(pattern: string, flags: string): Matcher | RegexProblem {
   if (flags !== '' && flags !== 'i') {
     return {
@@ -33,8 +39,9 @@ export function compileRegex(pattern: string, flags: string): Matcher | RegexPro
   const translator = new Translator(pattern)
   try {
     const translated = translator.translate()
-    const compiled = RE2JS.compile(translated, flags === 'i' ? RE2JS.CASE_INSENSITIVE : 0)
-    return { matches: (text) => compiled.test(text) }
+    const matcher = new LazyMatcher(translated, flags === 'i' ? RE2JS.CASE_INSENSITIVE : 0)
+    if (translator.mayBeTooLarge) matcher.compile()
+    return matcher
   } catch (error) {
     if (error instanceof DialectProblem) return { message: error.message, hint: error.hint, at: error.at }
     // What the dialect allows and re2js refuses is a pattern whose repetitions multiply past its ceiling.
@@ -43,6 +50,27 @@ export function compileRegex(pattern: string, flags: string): Matcher | RegexPro
       hint: 'nested repetitions like (a{100}){100} multiply',
       at: 0,
     }
+  }
+}
+
+/** Compiles when first asked: that takes re2js half a millisecond, and most patterns of a large file are not met. */
+class LazyMatcher implements Matcher {
+  private readonly pattern: string
+  private readonly flags: number
+  private compiled: RE2JS | null = null
+
+  constructor(pattern: string, flags: number) {
+    this.pattern = pattern
+    this.flags = flags
+  }
+
+  compile(): RE2JS {
+    this.compiled ??= RE2JS.compile(this.pattern, this.flags)
+    return this.compiled
+  }
+
+  matches(text: string): boolean {
+    return this.compile().test(text)
   }
 }
 
@@ -70,9 +98,17 @@ class Translator {
   private readonly pattern: string
   private at = 0
   private out = ''
+  /** Counts like `{3,5}` so far. */
+  private counts = 0
+  private hasNestedCounts = false
 
   constructor(pattern: string) {
     this.pattern = pattern
+  }
+
+  /** Whether only re2js can tell if it takes the pattern. */
+  get mayBeTooLarge(): boolean {
+    return this.hasNestedCounts || this.pattern.length > SMALL_PATTERN_LENGTH_MAX
   }
 
   translate(): string {
@@ -115,8 +151,9 @@ class Translator {
         this.at += 1
         return
       }
+      const counts = this.counts
       this.atom(character, depth)
-      this.quantifier()
+      this.quantifier(this.counts > counts)
     }
   }
 
@@ -169,10 +206,15 @@ class Translator {
     this.at += 1
   }
 
-  private quantifier(): void {
+  /** @param hasCountsInside Whether what is repeated holds counts of its own. */
+  private quantifier(hasCountsInside: boolean): void {
     QUANTIFIER.lastIndex = this.at
     const found = QUANTIFIER.exec(this.pattern)
     if (found === null) return
+    if (found[1] !== undefined) {
+      this.counts += 1
+      if (hasCountsInside) this.hasNestedCounts = true
+    }
     const least = found[1] === undefined ? 0 : Number(found[1])
     const most = found[3] === undefined || found[3] === '' ? least : Number(found[3])
     if (least > REPEAT_MAX || most > REPEAT_MAX) {

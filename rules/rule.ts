@@ -1,6 +1,7 @@
 /**
- * Rule: one checked `.read`, `.write` or `.validate` with what is known about it before it runs. Compiled when
- * it is first asked, so that loading costs nothing for rules nobody meets.
+ * Rule: one checked `.read`, `.write` or `.validate` with what is known about it before it runs. Its syntax tree
+ * is made again when somebody asks for it, and compiled when it is first evaluated: a file of thousands of rules
+ * costs neither the memory nor the time for rules nobody meets.
  */
 import { type Expression, partsOf } from './ast.ts'
 import { compileRule, type RuleFunction } from './compiler.ts'
@@ -8,6 +9,7 @@ import type { Decision, RulePlace } from './decision.ts'
 import { interpret } from './interpreter.ts'
 import type { RuleSource } from './rules-file.ts'
 import type { Scope } from './scope.ts'
+import type { Source } from './source.ts'
 
 /** What an expression mentions and may therefore depend on. */
 export interface Uses {
@@ -17,49 +19,88 @@ export interface Uses {
   query: boolean
 }
 
-export class Rule {
-  readonly source: RuleSource
-  readonly scope: Scope
-  readonly place: RulePlace
+/** What is known of a rule without its syntax tree. */
+export interface RuleFacts {
   /** A literal true or false is answered without evaluating anything. */
   readonly constant: boolean | null
-  /** null exactly where the file has a JSON boolean instead of an expression. */
-  readonly expression: Expression | null
-  /** Whether calls of named functions were put in place, so that `expression` is not what was written. */
-  readonly isExpanded: boolean
   /** Steps one evaluation costs, apart from what string methods add. */
   readonly steps: number
   readonly uses: Readonly<Uses>
-  /** One object for all decisions this rule grants. */
-  readonly granted: Decision
-  run: RuleFunction
+  /** Whether calls of named functions were put in place, so that the syntax tree is not what was written. */
+  readonly isExpanded: boolean
+}
 
+/** Facts of a JSON `true` or `false`, or of an expression that has passed the checker. */
+export function factsOf(value: boolean | Expression, isExpanded: boolean): RuleFacts {
+  const uses = { data: false, now: false, auth: false, query: false }
+  const steps = typeof value === 'boolean' ? 1 : survey(value, uses)
+  return { constant: constantOf(value), steps, uses, isExpanded }
+}
+
+export class Rule {
+  readonly source: RuleSource
+  readonly scope: Scope
+  readonly constant: boolean | null
+  readonly steps: number
+  readonly uses: Readonly<Uses>
+  readonly isExpanded: boolean
+  run: RuleFunction
+  private readonly text: Source
+  private readonly parse: (rule: RuleSource, scope: Scope) => Expression
+  private knownPlace: RulePlace | null = null
+  private knownExpression: Expression | null = null
+  private knownGrant: Decision | null = null
+
+  /** @param parse Makes the checked syntax tree of an expression that is known to be sound. */
   constructor(
     source: RuleSource,
     scope: Scope,
-    place: RulePlace,
-    value: boolean | Expression,
-    isExpanded: boolean,
+    facts: RuleFacts,
+    text: Source,
+    parse: (rule: RuleSource, scope: Scope) => Expression,
   ) {
     this.source = source
     this.scope = scope
-    this.place = place
-    this.isExpanded = isExpanded
-    this.expression = typeof value === 'boolean' ? null : value
-    this.constant = constantOf(value)
-    const uses = { data: false, now: false, auth: false, query: false }
-    this.steps = this.expression === null ? 1 : survey(this.expression, uses)
-    this.uses = uses
-    this.granted = Object.freeze({ allowed: true, reason: 'granted', rule: place, path: null })
+    this.constant = facts.constant
+    this.steps = facts.steps
+    this.uses = facts.uses
+    this.isExpanded = facts.isExpanded
+    this.text = text
+    this.parse = parse
     this.run = (...args) => {
       this.run = this.compile()
       return this.run(...args)
     }
   }
 
+  get place(): RulePlace {
+    if (this.knownPlace === null) {
+      const { source, scope } = this
+      const pattern = `/${scope.pattern.join('/')}`
+      const place = this.text.placeAt(source.start)
+      this.knownPlace = { kind: scope.kind, pattern, text: String(source.value), ...place }
+    }
+    return this.knownPlace
+  }
+
+  /** null exactly where the file has a JSON boolean instead of an expression; the same object each time. */
+  get expression(): Expression | null {
+    if (typeof this.source.value === 'boolean') return null
+    this.knownExpression ??= this.parse(this.source, this.scope)
+    return this.knownExpression
+  }
+
+  /** One object for all decisions this rule grants. */
+  get granted(): Decision {
+    this.knownGrant ??= Object.freeze({ allowed: true, reason: 'granted', rule: this.place, path: null })
+    return this.knownGrant
+  }
+
   private compile(): RuleFunction {
-    const { expression, scope, constant } = this
-    if (expression === null) return () => constant === true
+    const { scope, constant } = this
+    if (typeof this.source.value === 'boolean') return () => constant === true
+    // What was generated needs the syntax tree no more, so unless somebody else has asked for it, it goes.
+    const expression = this.knownExpression ?? this.parse(this.source, scope)
     try {
       return compileRule(expression, scope)
     } catch (error) {

@@ -58,7 +58,7 @@ export interface Ruleset {
 /** One node of the tree with its rules; built by the loader. */
 export interface RulesetNode {
   key: string
-  children: Map<string, RulesetNode>
+  children: ReadonlyMap<string, RulesetNode>
   capture: RulesetNode | null
   read: Rule | null
   write: Rule | null

@@ -17,11 +17,13 @@ export interface Scope {
 }
 
 /** One scope for each kind of rule a node may have. */
-export function scopesOf(node: RuleNode, hasExtensions: boolean): Record<RuleKind, Scope> {
-  const pattern: string[] = []
-  for (let at = node; at.parent !== null; at = at.parent) pattern.unshift(at.key)
-  const captures = new Map<string, number>()
-  for (let i = 0; i < pattern.length; i++) if (pattern[i]!.startsWith('$')) captures.set(pattern[i]!, i)
+export type Scopes = Readonly<Record<RuleKind, Scope>>
+
+/** @param above Those of the parent, whose captures hold below it too; null at the root. */
+export function scopesOf(node: RuleNode, above: Scopes | null, hasExtensions: boolean): Scopes {
+  const pattern = above === null ? [] : [...above.read.pattern, node.key]
+  let captures: ReadonlyMap<string, number> = above === null ? new Map() : above.read.captures
+  if (node.key.startsWith('$')) captures = new Map([...captures, [node.key, pattern.length - 1]])
   const depth = pattern.length
   return {
     read: { kind: 'read', depth, pattern, captures, hasExtensions },
