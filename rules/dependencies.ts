@@ -22,9 +22,14 @@ export class Dependencies {
   timeDependent = false
   /** Unix milliseconds: the first moment at which the answer may change by the clock alone; Infinity for never. */
   changesAtMs = Number.POSITIVE_INFINITY
-  /** An evaluated rule reads `auth`. */
-  auth = false
+  /** Members of `auth` that evaluated rules mention, like `uid` and `token.email`; empty text for `auth` itself. */
+  readonly authFields = new Set<string>()
   private readonly known = new Set<string>()
+
+  /** An evaluated rule reads `auth`. */
+  get auth(): boolean {
+    return this.authFields.size > 0
+  }
 
   /** The paths looked at, each once, whatever was looked at there. */
   get paths(): Path[] {

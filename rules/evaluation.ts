@@ -63,7 +63,7 @@ export class Evaluation {
   }
 
   private record(rule: Rule, path: Path, dependencies: Dependencies): void {
-    if (rule.uses.auth) dependencies.auth = true
+    for (const field of rule.uses.authFields) dependencies.authFields.add(field)
     if (!rule.uses.now) return
     dependencies.timeDependent = true
     const changesAtMs = nextChangeMs(rule.expression!, this.environment(rule, path))

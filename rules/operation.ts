@@ -51,9 +51,10 @@ export function decide(
   const writes = writesOf(operation, stored)
   const after = afterWrites(stored, writes)
   // An update of nothing still says where it would write.
-  const locations = writes.length > 0 ? writes.map(([path]) => path) : [parsePath(operation.path)]
+  const isEmpty = writes.length === 0
+  const locations = !isEmpty ? writes.map(([path]) => path) : [parsePath(operation.path)]
   const newData = jsonView(after)
-  return { decision: ruleset.checkWrite({ locations, auth, nowMs, data, newData, tracer }), after }
+  return { decision: ruleset.checkWrite({ locations, isEmpty, auth, nowMs, data, newData, tracer }), after }
 }
 
 function writesOf(operation: Operation, stored: Value): [Path, Value][] {

@@ -3,7 +3,7 @@
  * is made again when somebody asks for it, and compiled when it is first evaluated: a file of thousands of rules
  * costs neither the memory nor the time for rules nobody meets.
  */
-import { type Expression, partsOf } from './ast.ts'
+import { type Expression, type Member, partsOf } from './ast.ts'
 import { compileRule, type RuleFunction } from './compiler.ts'
 import type { Decision, RulePlace } from './decision.ts'
 import { interpret } from './interpreter.ts'
@@ -17,6 +17,12 @@ export interface Uses {
   now: boolean
   auth: boolean
   query: boolean
+  /** Members of `auth` with dots between their names, like `token.email`; empty text for `auth` itself. */
+  authFields: readonly string[]
+}
+
+export function noUses(): Uses & { authFields: string[] } {
+  return { data: false, now: false, auth: false, query: false, authFields: [] }
 }
 
 /** What is known of a rule without its syntax tree. */
@@ -32,7 +38,7 @@ export interface RuleFacts {
 
 /** Facts of a JSON `true` or `false`, or of an expression that has passed the checker. */
 export function factsOf(value: boolean | Expression, isExpanded: boolean): RuleFacts {
-  const uses = { data: false, now: false, auth: false, query: false }
+  const uses = noUses()
   const steps = typeof value === 'boolean' ? 1 : survey(value, uses)
   return { constant: constantOf(value), steps, uses, isExpanded }
 }
@@ -118,13 +124,37 @@ function constantOf(value: boolean | Expression): boolean | null {
 }
 
 /** Counts the nodes of an expression and notes the variables among them. */
-function survey(expression: Expression, uses: Uses): number {
+function survey(expression: Expression, uses: ReturnType<typeof noUses>): number {
   if (expression.kind === 'name') {
     const { name } = expression
-    if (name === 'auth' || name === 'now' || name === 'query') uses[name] = true
+    if (name === 'now' || name === 'query') uses[name] = true
+    else if (name === 'auth') noteAuth(uses, '')
     else if (name === 'data' || name === 'root' || name === 'newData' || name === 'newRoot') uses.data = true
+    return 1
   }
+  if (expression.kind === 'member' && expression.type === 'Auth') return surveyAuth(expression, uses)
   let count = 1
   for (const part of partsOf(expression)) count += survey(part, uses)
   return count
+}
+
+/** `auth.token.email` is one field, and not `auth.token` and `auth` beside it. */
+function surveyAuth(member: Member, uses: ReturnType<typeof noUses>): number {
+  let field = ''
+  let count = 0
+  let at: Expression = member
+  for (; at.kind === 'member'; at = at.object) {
+    count += 1
+    // The length of a text is not a part of it.
+    if (at.name !== 'length' || field !== '') field = field === '' ? at.name : `${at.name}.${field}`
+  }
+  // Anything else below is an index: what it picks is known when it runs, so all of what it picks from counts.
+  if (at.kind !== 'name') return count + survey(at, uses)
+  noteAuth(uses, field)
+  return count + 1
+}
+
+function noteAuth(uses: ReturnType<typeof noUses>, field: string): void {
+  uses.auth = true
+  if (!uses.authFields.includes(field)) uses.authFields.push(field)
 }

@@ -120,8 +120,27 @@ test('dependencies are the paths a read decision looked at, with what was there'
     ['members', 'kim'],
   ])
   expect(dependencies.sights.map(({ value }) => value)).toEqual([false, OBJECT])
-  expect(dependencies.auth).toBe(true)
+  expect([...dependencies.authFields]).toEqual(['uid'])
   expect(dependencies.timeDependent).toBe(false)
+})
+
+test.each<[string, string[]]>([
+  ['auth != null', ['']],
+  ["auth.uid == $a && auth['token'].email_verified == true", ['uid', 'token.email_verified']],
+  ['auth.token.roles[$a] == true', ['token.roles']],
+  ["auth.token[auth.uid].x == 'y'", ['token', 'uid']],
+  ['auth.uid.length > 3 && auth.uid.contains("a")', ['uid']],
+  ["root.child('users').child(auth.uid).exists()", ['uid']],
+  ['now > 1', []],
+])('`%s` rests on these members of auth: %j', (rule, fields) => {
+  const ruleset = load({ $a: { '.read': rule } })
+  const dependencies = new Dependencies()
+
+  ruleset.checkRead({ path: ['a'], auth: { uid: 'kim' }, nowMs: 0, data: nothing, dependencies })
+
+  expect([...dependencies.authFields].sort()).toEqual(fields.sort())
+  expect(dependencies.auth).toBe(fields.length > 0)
+  expect(ruleset.readUses(['a']).authFields.toSorted()).toEqual(fields)
 })
 
 test('a rule that was not reached leaves no dependencies', () => {
@@ -144,9 +163,9 @@ test('what reads can depend on is known without evaluating', () => {
     c: { '.read': true, d: { '.read': 'now > 1' } },
   })
 
-  expect(ruleset.readUses(['a'])).toEqual({ data: false, now: false, auth: true, query: false })
-  expect(ruleset.readUses(['a', 'b', 'x'])).toEqual({ data: true, now: true, auth: true, query: false })
-  expect(ruleset.readUses(['c', 'd'])).toEqual({ data: false, now: false, auth: false, query: false })
+  expect(ruleset.readUses(['a'])).toMatchObject({ data: false, now: false, auth: true, query: false })
+  expect(ruleset.readUses(['a', 'b', 'x'])).toMatchObject({ data: true, now: true, auth: true, query: false })
+  expect(ruleset.readUses(['c', 'd'])).toMatchObject({ data: false, now: false, auth: false, query: false })
 })
 
 test('the same place is read once in one rule', () => {

@@ -15,7 +15,7 @@ import { Evaluation, type Tracer } from './evaluation.ts'
 import { type IndexPattern, indexPatterns } from './index-patterns.ts'
 import { defaultLimits, type RulesLimits } from './limits.ts'
 import { noQuery, type RuleQuery } from './query.ts'
-import type { Rule, Uses } from './rule.ts'
+import { noUses, type Rule, type Uses } from './rule.ts'
 
 export interface ReadRequest {
   path: Path
@@ -32,6 +32,8 @@ export interface ReadRequest {
 export interface WriteRequest {
   /** Absolute paths the operation writes; an update without any keys names its base. */
   locations: readonly Path[]
+  /** An update without any keys: `.write` must grant at its base, and there is nothing to validate. */
+  isEmpty?: boolean | undefined
   auth: unknown
   nowMs: number
   data: DataView
@@ -111,7 +113,7 @@ export class CompiledRuleset implements Ruleset {
     const evaluation = this.lend(request)
     evaluation.newData = request.newData
     try {
-      return this.write(request.locations, evaluation)
+      return this.write(request.locations, request.isEmpty === true, evaluation)
     } finally {
       this.takeBack(evaluation)
     }
@@ -128,7 +130,8 @@ export class CompiledRuleset implements Ruleset {
   }
 
   readUses(path: Path): Uses {
-    const uses = { data: false, now: false, auth: false, query: false }
+    const uses = noUses()
+    const fields = new Set<string>()
     let node: RulesetNode | null = this.root
     for (let i = 0; node !== null; i++) {
       if (node.read !== null) {
@@ -136,12 +139,13 @@ export class CompiledRuleset implements Ruleset {
         uses.now ||= node.read.uses.now
         uses.auth ||= node.read.uses.auth
         uses.query ||= node.read.uses.query
+        for (const field of node.read.uses.authFields) fields.add(field)
         // Nothing below a rule that always grants is ever asked.
         if (node.read.constant === true) break
       }
       node = i < path.length ? childOf(node, path[i]!) : null
     }
-    return uses
+    return { ...uses, authFields: [...fields] }
   }
 
   private lend(request: ReadRequest | WriteRequest): Evaluation {
@@ -180,7 +184,7 @@ export class CompiledRuleset implements Ruleset {
     return denied(last === null ? 'no_rule' : isError ? 'error' : 'false', last?.place ?? null, path)
   }
 
-  private write(locations: readonly Path[], evaluation: Evaluation): Decision {
+  private write(locations: readonly Path[], isEmpty: boolean, evaluation: Evaluation): Decision {
     if (locations.length === 0) return denied('no_rule', null, [])
     // Locations of one update mostly share their upper levels. Whatever a rule up there said for the location
     // before holds for this one too: both see the same `data` and `newData` at that level.
@@ -196,7 +200,7 @@ export class CompiledRuleset implements Ruleset {
       grantDepth = this.grantDepth
       granted = decision
     }
-    if (this.root.validate !== null || this.root.hasValidateBelow) {
+    if (!isEmpty && (this.root.validate !== null || this.root.hasValidateBelow)) {
       const failure = this.validate(locations, evaluation)
       if (failure !== null) return failure
     }

@@ -386,17 +386,7 @@ export class Database {
     if (write.expectedHash !== undefined) {
       this.#assertHash(head, write.expectedAt ?? entries[0]!.path, write.expectedHash)
     }
-    if (!write.identity.isAdmin && entries.length > 0) {
-      const decision = this.#ruleset.checkWrite({
-        locations: entries.length === 1 ? [locationOf(entries[0]!)] : entries.map(locationOf),
-        auth: write.identity.auth,
-        nowMs,
-        data: head,
-        newData: overlayView(head, entries),
-      })
-      if (!decision.allowed)
-        throw this.#denied('write', decision.path ?? entries[0]!.path, write.identity, decision)
-    }
+    if (!write.identity.isAdmin) this.#assertMayWrite(write, entries, head, nowMs)
     const isNothing = write.isCheckOnly || entries.length === 0 || isUnchanged(entries, head)
     // First, since a full store refuses here, and then nothing of the write may be staged.
     const ordered = isNothing ? entries : valuesFirst(entries)
@@ -408,6 +398,33 @@ export class Database {
     this.#options.counters.writes += 1
     this.#follow(ordered, revision)
     return { revision, timestampMs: nowMs, entries: ordered }
+  }
+
+  /** @throws {DeniedError} */
+  #assertMayWrite(
+    { identity, emptyAt }: Write,
+    entries: readonly Entry[],
+    head: TreeView,
+    nowMs: number,
+  ): void {
+    const isEmpty = entries.length === 0
+    // Records alone are the server's own affair.
+    if (isEmpty && emptyAt === undefined) return
+    const locations = isEmpty
+      ? [emptyAt!]
+      : entries.length === 1
+        ? [locationOf(entries[0]!)]
+        : entries.map(locationOf)
+    const newData = isEmpty ? head : overlayView(head, entries)
+    const decision = this.#ruleset.checkWrite({
+      locations,
+      isEmpty,
+      auth: identity.auth,
+      nowMs,
+      data: head,
+      newData,
+    })
+    if (!decision.allowed) throw this.#denied('write', decision.path ?? locations[0]!, identity, decision)
   }
 
   /** What has to move with a staged commit. The commit stands, so a bug here must not have it called refused. */

@@ -15,6 +15,8 @@ export interface Write {
    * Once the write is written, their server values are resolved.
    */
   entries: readonly Entry[]
+  /** Where an update without any entries would write: `.write` must grant there, as it must for one with entries. */
+  emptyAt?: Path
   identity: Identity
   /** Refused as `stale` if anything at, above or below the first entry's path changed after this revision. */
   expectedRevision: number | null

@@ -37,14 +37,20 @@ export type Request =
   | { action: 'unlisten'; path: Path; tag: number | null }
   | { action: 'get'; path: Path; query: Query | null }
   /** `hash`: only if the value there has it; a transaction. */
-  | { action: 'write'; entries: readonly Entry[]; hash: string | null }
-  | { action: 'onDisconnect'; entries: readonly Entry[] }
+  | (Writing & { action: 'write'; hash: string | null })
+  | (Writing & { action: 'onDisconnect' })
   | { action: 'onDisconnectCancel'; path: Path }
   /** `override`: an admin who asks for the rights of `auth` being this; undefined for none. */
   | { action: 'auth'; credential: string; override: Record<string, unknown> | null | undefined }
   | { action: 'unauth' }
   /** Answered, and nothing else: statistics, App Check. */
   | { action: 'none' }
+
+export interface Writing {
+  /** What the request names: an update may have no entries. */
+  path: Path
+  entries: readonly Entry[]
+}
 
 export type FromClient =
   | { type: 'request'; number: number; request: Request }
@@ -105,13 +111,13 @@ function parseRequest(action: string, body: Record<string, unknown>): Request {
     case 'g':
       return { action: 'get', path: pathOf(body), query: parseFirebaseQuery(body['q']) }
     case 'p':
-      return { action: 'write', entries: putEntries(body), hash: parseHash(body) }
+      return { action: 'write', ...putEntries(body), hash: parseHash(body) }
     case 'm':
-      return { action: 'write', entries: mergeEntries(body), hash: null }
+      return { action: 'write', ...mergeEntries(body), hash: null }
     case 'o':
-      return { action: 'onDisconnect', entries: putEntries(body) }
+      return { action: 'onDisconnect', ...putEntries(body) }
     case 'om':
-      return { action: 'onDisconnect', entries: mergeEntries(body) }
+      return { action: 'onDisconnect', ...mergeEntries(body) }
     case 'oc':
       return { action: 'onDisconnectCancel', path: writePathOf(body) }
     case 'auth':
@@ -177,14 +183,14 @@ function keysOf(path: string): string[] {
   return path.split('/').filter((key) => key !== '')
 }
 
-function putEntries(body: Record<string, unknown>): Entry[] {
+function putEntries(body: Record<string, unknown>): Writing {
   const path = writePathOf(body)
   if (!hasOwn(body, 'd')) throw invalid('a value `d` is missing')
-  return setEntries(path, body['d'])
+  return { path, entries: setEntries(path, body['d']) }
 }
 
 /** Nothing in a merge was made regular by the client: keys may be paths, values hold arrays and nulls. */
-function mergeEntries(body: Record<string, unknown>): Entry[] {
+function mergeEntries(body: Record<string, unknown>): Writing {
   const base = pathOf(body)
   const { d: children } = body
   if (!isRecord(children)) throw invalid('`d` of a merge is an object')
@@ -192,7 +198,7 @@ function mergeEntries(body: Record<string, unknown>): Entry[] {
     withPriorityKey(keysOf(key), (keys) => parsePath(keys.join('/'))),
     children[key],
   ])
-  return updateEntries(base, entries)
+  return { path: base, entries: updateEntries(base, entries) }
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -31,6 +31,7 @@ import {
   type Request,
   refusal,
   shutdown,
+  type Writing,
 } from './firebase-messages.ts'
 import { type HeldAnswer, Outbox, type OutboxLimits } from './firebase-outbox.ts'
 import { type FirebaseWire, pushTag, type Receiver } from './firebase-wire.ts'
@@ -342,7 +343,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
   #serve(number: number, request: Request, units: number): void {
     switch (request.action) {
       case 'write':
-        return this.#write(number, request.entries, request.hash, units)
+        return this.#write(number, request, request.hash, units)
       case 'listen':
         return this.#listen(number, request)
       case 'unlisten':
@@ -358,7 +359,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
         this.#becomes(anonymous, null)
         return this.#send(answer(number, 'unauthenticated'))
       case 'onDisconnect':
-        return this.#register(number, request.entries)
+        return this.#register(number, request, units)
       case 'onDisconnectCancel':
         this.#unsettledWrites += 1
         return this.#context.onDisconnect.cancel(this.id, request.path, this, number)
@@ -369,11 +370,11 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
     }
   }
 
-  #write(number: number, entries: readonly Entry[], hash: string | null, units: number): void {
-    if (entries.length === 0) return this.#send(answer(number, ''))
+  #write(number: number, { path, entries }: Writing, hash: string | null, units: number): void {
     this.#unsettledWrites += 1
     this.#database.submit({
       entries,
+      ...(entries.length === 0 ? { emptyAt: path } : {}),
       identity: this.identity,
       expectedRevision: null,
       ...(hash === null ? {} : { expectedHash: hash }),
@@ -385,8 +386,10 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
     })
   }
 
-  #register(number: number, entries: readonly Entry[]): void {
-    if (entries.length === 0) return this.#send(answer(number, ''))
+  #register(number: number, request: Writing, units: number): void {
+    const { entries } = request
+    // Nothing to do later; whether it may be done is asked all the same.
+    if (entries.length === 0) return this.#write(number, request, null, units)
     this.#unsettledWrites += 1
     try {
       this.#context.onDisconnect.register(this.id, {

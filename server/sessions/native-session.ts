@@ -317,7 +317,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
       case 'set':
         return this.#write(id, setEntries(message.path, message.value))
       case 'update':
-        return this.#update(id, updateEntries(message.path, message.entries))
+        return this.#update(id, message.path, updateEntries(message.path, message.entries))
       case 'remove':
         return this.#write(id, [{ path: message.path, value: null }])
       case 'push': {
@@ -344,9 +344,9 @@ export class NativeSession implements Subscriber, WriteOrigin {
         this.#becomes(anonymous, null)
         return this.#ack(id)
       case 'onDisconnectSet':
-        return this.#register(id, setEntries(message.path, message.value))
+        return this.#register(id, message.path, setEntries(message.path, message.value))
       case 'onDisconnectUpdate':
-        return this.#register(id, updateEntries(message.path, message.entries))
+        return this.#register(id, message.path, updateEntries(message.path, message.entries))
       case 'onDisconnectCancel':
         this.#context.onDisconnect.cancel(this.id, message.path, this, id)
         this.#unsettledWrites += 1
@@ -358,10 +358,17 @@ export class NativeSession implements Subscriber, WriteOrigin {
     }
   }
 
-  #write(id: number, entries: readonly Entry[], expectedRevision: number | null = null): void {
+  /** @param emptyAt Where a write without entries would write. */
+  #write(
+    id: number,
+    entries: readonly Entry[],
+    expectedRevision: number | null = null,
+    emptyAt: Path | null = null,
+  ): void {
     this.#unsettledWrites += 1
     this.#context.database.submit({
       entries,
+      ...(emptyAt === null ? {} : { emptyAt }),
       identity: this.identity,
       expectedRevision,
       isCheckOnly: false,
@@ -372,13 +379,13 @@ export class NativeSession implements Subscriber, WriteOrigin {
     })
   }
 
-  #update(id: number, entries: readonly Entry[]): void {
-    if (entries.length === 0) this.#ack(id)
-    else this.#write(id, entries)
+  #update(id: number, path: Path, entries: readonly Entry[]): void {
+    this.#write(id, entries, null, entries.length === 0 ? path : null)
   }
 
-  #register(id: number, entries: readonly Entry[]): void {
-    if (entries.length === 0) return this.#ack(id)
+  #register(id: number, path: Path, entries: readonly Entry[]): void {
+    // Nothing to do later; whether it may be done is asked all the same.
+    if (entries.length === 0) return this.#write(id, entries, null, path)
     this.#unsettledWrites += 1
     try {
       this.#context.onDisconnect.register(this.id, {

@@ -4,7 +4,7 @@
 import { writeFileSync } from 'node:fs'
 import { SignJWT } from 'jose'
 import { expect, test } from 'vitest'
-import { BareClient, path, SECRET, serve } from './harness.ts'
+import { BareClient, OPEN, path, SECRET, serve } from './harness.ts'
 
 const CLOSED = { ok: 'permission_denied' } as const
 
@@ -108,6 +108,28 @@ test('a listener keeps its right while what its rule looked at stays the same', 
 
   expect(owner.heard.filter(({ type }) => type === 'cancel')).toEqual([])
   expect((await owner.next('patch')).steps).toEqual([['m', 1]])
+})
+
+test('rules that are reloaded end what they no longer grant, before the commit that follows', async (t) => {
+  const adminKey = 'an admin key that is long enough to be one'
+  const server = await serve(t, { rules: OPEN, config: { adminKey } })
+  const listener = await BareClient.connect(t, server)
+  await listener.ask({ type: 'listen', path: path('a'), query: null })
+  await listener.ask({ type: 'set', path: path('a'), value: 'seen' })
+
+  const response = await fetch(`${server.url}/.settings/rules.json`, {
+    method: 'PUT',
+    headers: { Authorization: `Bearer ${adminKey}` },
+    body: JSON.stringify({ rules: { '.write': true } }),
+  })
+  expect(response.status).toBe(200)
+  await listener.ask({ type: 'set', path: path('a'), value: 'secret' })
+
+  const heard = listener.heard.flatMap((message) => (message.type === 'patch' ? message.steps : []))
+  expect(heard).toEqual([['', 'seen']])
+  expect(listener.heard.filter(({ type }) => type === 'cancel')).toMatchObject([
+    { name: 'permission_denied' },
+  ])
 })
 
 test('signing out cancels listens that needed the identity', async (t) => {

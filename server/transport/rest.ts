@@ -294,13 +294,14 @@ const AS_SENT: Stored = { value: null, isResolved: false }
 
 /** @throws {RequestError} */
 function submit(
-  { database, identity }: Context,
+  { database, identity, path }: Context,
   entries: readonly Entry[],
   conditions: Partial<Pick<Write, 'expectedRevision' | 'expectedHash' | 'expectedAt'>> = {},
 ): Promise<Stored> {
   return new Promise((resolve, reject) => {
     database.submit({
       entries,
+      ...(entries.length === 0 ? { emptyAt: path } : {}),
       identity,
       expectedRevision: null,
       isCheckOnly: false,
