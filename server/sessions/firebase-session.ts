@@ -15,7 +15,6 @@ import type { LiveQuery } from '../listeners/listener-tree.ts'
 import type { Write, WriteOrigin } from '../log/log.ts'
 import { isHashOf, isSmall } from '../node-hash.ts'
 import type { OnDisconnect } from '../on-disconnect.ts'
-import type { Entry } from '../store/store.ts'
 import { FrameJoiner, FramingError } from './firebase-framing.ts'
 import {
   answer,
