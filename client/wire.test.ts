@@ -83,6 +83,26 @@ const toServer: fc.Arbitrary<ToServer> = fc.oneof(
   fc.record({ type: fc.constantFrom('update' as const, 'onDisconnectUpdate' as const), id, path, entries }),
   fc.record({ type: fc.constantFrom('remove' as const, 'onDisconnectCancel' as const), id, path }),
   fc.record({ type: fc.constant('compareAndSet' as const), id, path, revision, value }),
+  fc.record({
+    type: fc.constant('listen' as const),
+    id,
+    path,
+    query,
+    delivery: fc.record({ maxHz: fc.constantFrom(0.5, 20, null) }),
+  }),
+  fc.record({ type: fc.constant('send' as const), id, path, value }),
+  fc.record({
+    type: fc.constantFrom('listenMessages' as const, 'unlistenMessages' as const, 'presenceEnd' as const),
+    id,
+    path,
+  }),
+  fc.record({
+    type: fc.constant('presenceSet' as const),
+    id,
+    path,
+    value,
+    ttlMs: fc.option(id),
+  }),
 ) as fc.Arbitrary<ToServer>
 
 const toClient = fc.oneof(
@@ -119,6 +139,12 @@ const toClient = fc.oneof(
   fc.record({ type: fc.constant('pushed' as const), id, revision, key }),
   fc.record({ type: fc.constant('authRevoked' as const), code: id, name: text, message: text }),
   fc.record({ type: fc.constant('goingAway' as const), reason: text, delayMs: id }),
+  fc.record({
+    type: fc.constant('message' as const),
+    queryId: id,
+    revision,
+    values: fc.array(value, { maxLength: 5 }),
+  }),
 ) as fc.Arbitrary<ToClient>
 
 test('what the client encodes is what the protocol decodes', () => {

@@ -6,6 +6,7 @@
  *
  * INVARIANT: the same frames as `protocol/codec.ts` writes and reads; wire.test.ts holds the two against each other.
  */
+import { type Delivery, encodeDelivery } from '../protocol/delivery.ts'
 import type { Path } from '../protocol/path.ts'
 import { encodeQuery, type Query } from '../protocol/query.ts'
 import { type ToClient, ToClientType } from '../protocol/to-client.ts'
@@ -25,6 +26,7 @@ const FIELDS: Record<ToClient['type'], string> = {
   pushed: 'id revision key',
   authRevoked: 'code name message',
   goingAway: 'reason delayMs',
+  message: 'queryId revision values',
 }
 
 const byNumber = new Map(Object.entries(ToClientType).map(([type, number]) => [number as number, type]))
@@ -41,14 +43,18 @@ interface AnyToServer {
   query: Query | null
   value: unknown
   entries: UpdateEntries
+  ttlMs: number | null
+  delivery: Delivery
 }
 
 /** One message as bytes. */
 export function encodeMessage(message: ToServer): Uint8Array {
   // Every message takes some of these, in this order.
-  const { id, type, token, path, revision, query, value, entries } = message as Partial<AnyToServer>
+  const { id, type, token, path, revision, query, value, entries, ttlMs, delivery } =
+    message as Partial<AnyToServer>
   const map = entries && Object.fromEntries(entries.map(([at, child]) => [at.join('/'), child]))
-  const fields = [token, path?.join('/'), revision, query && encodeQuery(query), value, map]
+  const fields = [token, path?.join('/'), revision, query && encodeQuery(query), value, map, ttlMs]
+  if (delivery) fields.push(encodeDelivery(delivery))
   let bytes = new Uint8Array(256)
   let view = new DataView(bytes.buffer)
   let length = 0

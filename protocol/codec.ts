@@ -2,6 +2,7 @@
  * Messages to bytes and back. Decoding checks the shape of all it reads: types, counts, paths. Values are
  * checked by `parseValue` where they are used, since their depth limit depends on the path.
  */
+import { encodeDelivery, parseDelivery } from './delivery.ts'
 import { RequestError } from './errors.ts'
 import { Decoder, type Encoder, FRAME_VALUES_MAX, MsgpackError } from './msgpack.ts'
 import { type Path, parsePath, quoteInput } from './path.ts'
@@ -65,10 +66,7 @@ function shape(type: unknown, id: number, raw: unknown[]): ToServer {
       fields(raw, 2, 'unauth')
       return { type: 'unauth', id }
     case ToServerType.listen:
-      // A fifth field, options, is reserved: what a server does not know of it, it leaves aside.
-      if (raw.length === 5) options(raw[4])
-      else fields(raw, 4, 'listen')
-      return { type: 'listen', id, path: path(raw[2]), query: parseQuery(raw[3]) }
+      return listen(id, raw)
     case ToServerType.unlisten:
       fields(raw, 4, 'unlisten')
       return { type: 'unlisten', id, path: path(raw[2]), query: parseQuery(raw[3]) }
@@ -102,6 +100,21 @@ function shape(type: unknown, id: number, raw: unknown[]): ToServer {
     case ToServerType.ping:
       fields(raw, 2, 'ping')
       return { type: 'ping', id }
+    case ToServerType.send:
+      fields(raw, 4, 'send')
+      return { type: 'send', id, path: path(raw[2]), value: raw[3] }
+    case ToServerType.listenMessages:
+      fields(raw, 3, 'listenMessages')
+      return { type: 'listenMessages', id, path: path(raw[2]) }
+    case ToServerType.unlistenMessages:
+      fields(raw, 3, 'unlistenMessages')
+      return { type: 'unlistenMessages', id, path: path(raw[2]) }
+    case ToServerType.presenceSet:
+      fields(raw, 5, 'presenceSet')
+      return { type: 'presenceSet', id, path: path(raw[2]), value: raw[3], ttlMs: ttl(raw[4]) }
+    case ToServerType.presenceEnd:
+      fields(raw, 3, 'presenceEnd')
+      return { type: 'presenceEnd', id, path: path(raw[2]) }
     default:
       throw new RequestError('invalidMessage', `message type \`${quoteInput(type)}\` is unknown`)
   }
@@ -113,10 +126,29 @@ function fields(raw: unknown[], count: number, name: string): void {
   }
 }
 
-function options(raw: unknown): void {
-  if (raw !== null && (typeof raw !== 'object' || Array.isArray(raw))) {
+function listen(id: number, raw: unknown[]): ToServer {
+  if (raw.length !== 5) fields(raw, 4, 'listen')
+  const at = { type: 'listen' as const, id, path: path(raw[2]), query: parseQuery(raw[3]) }
+  // What a server does not know of the options, it leaves aside.
+  const delivery = parseDelivery(options(raw[4] ?? null))
+  return delivery === null ? at : { ...at, delivery }
+}
+
+function options(raw: unknown): Record<string, unknown> {
+  if (raw === null) return {}
+  if (typeof raw !== 'object' || Array.isArray(raw)) {
     throw new RequestError('invalidMessage', 'the options of a listen are not a map or nil')
   }
+  return raw as Record<string, unknown>
+}
+
+/** Its bounds are the server's business. */
+function ttl(raw: unknown): number | null {
+  if (raw === null) return null
+  if (typeof raw !== 'number' || !Number.isSafeInteger(raw) || raw < 1) {
+    throw new RequestError('invalidMessage', `time to live \`${quoteInput(raw)}\` is no milliseconds`)
+  }
+  return raw
 }
 
 function text(raw: unknown, name: string): string {
@@ -156,6 +188,11 @@ export function encodeToServer(encoder: Encoder, message: ToServer): void {
     case 'ping':
       return head(encoder, 2, message)
     case 'listen':
+      head(encoder, message.delivery === undefined ? 4 : 5, message)
+      encoder.string(message.path.join('/'))
+      encoder.value(wireQuery(message.query))
+      if (message.delivery !== undefined) encoder.value(encodeDelivery(message.delivery))
+      return
     case 'unlisten':
     case 'get':
       head(encoder, 4, message)
@@ -163,6 +200,7 @@ export function encodeToServer(encoder: Encoder, message: ToServer): void {
       return encoder.value(wireQuery(message.query))
     case 'set':
     case 'push':
+    case 'send':
     case 'onDisconnectSet':
       head(encoder, 4, message)
       encoder.string(message.path.join('/'))
@@ -177,8 +215,16 @@ export function encodeToServer(encoder: Encoder, message: ToServer): void {
         encoder.value(value)
       }
       return
+    case 'presenceSet':
+      head(encoder, 5, message)
+      encoder.string(message.path.join('/'))
+      encoder.value(message.value)
+      return encoder.value(message.ttlMs)
     case 'remove':
     case 'onDisconnectCancel':
+    case 'listenMessages':
+    case 'unlistenMessages':
+    case 'presenceEnd':
       head(encoder, 3, message)
       return encoder.string(message.path.join('/'))
     case 'compareAndSet':
@@ -249,6 +295,8 @@ export function encodeToClient(encoder: Encoder, message: ToClient): void {
       return items(encoder, message, [message.code, message.name, message.message])
     case 'goingAway':
       return items(encoder, message, [message.reason, message.delayMs])
+    case 'message':
+      return items(encoder, message, [message.queryId, message.revision, message.values])
   }
 }
 
@@ -322,6 +370,8 @@ function toClient(m: any[]): ToClient | null {
       return { type: 'authRevoked', code: m[1], name: m[2], message: m[3] }
     case ToClientType.goingAway:
       return { type: 'goingAway', reason: m[1], delayMs: m[2] }
+    case ToClientType.message:
+      return { type: 'message', queryId: m[1], revision: m[2], values: m[3] as Value[] }
     default:
       return null
   }

@@ -1,4 +1,5 @@
 export * from './codec.ts'
+export * from './delivery.ts'
 export * from './errors.ts'
 export { Decoder, Encoder, MsgpackError } from './msgpack.ts'
 export * from './path.ts'

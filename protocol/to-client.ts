@@ -19,6 +19,7 @@ export const ToClientType = {
   pushed: 10,
   authRevoked: 11,
   goingAway: 12,
+  message: 14,
 } as const
 
 /**
@@ -76,3 +77,5 @@ export type ToClient =
   | { type: 'authRevoked'; code: number; name: string; message: string }
   /** The server is about to close: connect again after a random part of `delayMs`. */
   | { type: 'goingAway'; reason: string; delayMs: number }
+  /** Sent to the path that `queryId` listens to, oldest first; nothing of it is stored. */
+  | { type: 'message'; queryId: number; revision: number; values: readonly Value[] }

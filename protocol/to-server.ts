@@ -3,6 +3,7 @@
  * given here. `id` is a positive integer of the client's choosing; each id is answered exactly once.
  * Paths travel as text, `a/b`, the root as the empty text.
  */
+import type { Delivery } from './delivery.ts'
 import type { Path } from './path.ts'
 import type { Query } from './query.ts'
 
@@ -21,6 +22,11 @@ export const ToServerType = {
   onDisconnectUpdate: 12,
   onDisconnectCancel: 13,
   ping: 14,
+  send: 15,
+  listenMessages: 16,
+  unlistenMessages: 17,
+  presenceSet: 18,
+  presenceEnd: 19,
 } as const
 
 /** Paths below the request's path, with the value for each; nulls delete. Atomic. */
@@ -31,8 +37,8 @@ export type ToServer =
   | { type: 'auth'; id: number; token: string }
   /** Drops the identity. Answer: ack. */
   | { type: 'unauth'; id: number }
-  /** Answer: snapshot, then patches until unlisten or cancel. */
-  | { type: 'listen'; id: number; path: Path; query: Query | null }
+  /** Answer: snapshot, then patches until unlisten or cancel; without `delivery` a step for every change. */
+  | { type: 'listen'; id: number; path: Path; query: Query | null; delivery?: Delivery }
   /** Answer: ack, also when nothing was listened to. */
   | { type: 'unlisten'; id: number; path: Path; query: Query | null }
   /** Answer: value. */
@@ -54,3 +60,16 @@ export type ToServer =
   | { type: 'onDisconnectCancel'; id: number; path: Path }
   /** Answer: pong. */
   | { type: 'ping'; id: number }
+  /** Tells everyone who listens to the messages of a path; nothing is stored. Answer: ack. */
+  | { type: 'send'; id: number; path: Path; value: unknown }
+  /** Answer: a snapshot of nothing, then messages until unlistenMessages or cancel. */
+  | { type: 'listenMessages'; id: number; path: Path }
+  /** Answer: ack, also when nothing was listened to. */
+  | { type: 'unlistenMessages'; id: number; path: Path }
+  /**
+   * This connection is present below `path`, with that state. `ttlMs` is the silence after which it is taken for dead;
+   * null leaves that to the server. Answer: pushed, with the member's key.
+   */
+  | { type: 'presenceSet'; id: number; path: Path; value: unknown; ttlMs: number | null }
+  /** Answer: ack, also when it was not present. */
+  | { type: 'presenceEnd'; id: number; path: Path }

@@ -18,7 +18,7 @@ import {
   type Step,
   type Value,
 } from '../protocol/index.ts'
-import { type Decision, Dependencies, OBJECT, type Ruleset } from '../rules/index.ts'
+import { type DataView, type Decision, Dependencies, OBJECT, type Ruleset } from '../rules/index.ts'
 import type { ExplainDenial } from './denials.ts'
 import { admin, type Identity } from './identity.ts'
 import { IndexKeeper } from './indexes.ts'
@@ -183,6 +183,11 @@ export class Database {
 
   get records(): Store['records'] {
     return this.#store.records
+  }
+
+  /** The flushed state: that of `revision`, or while a group is being published the one it leads to. */
+  get view(): DataView {
+    return this.#store.flushed
   }
 
   get ruleset(): Ruleset {

@@ -159,7 +159,7 @@ export class LocalDatabases implements Databases {
     const onDisconnect = new LocalOnDisconnect(database)
     const open: OpenDatabase = {
       database,
-      nativeWire: new NativeWire(name, publisher, metrics.counters),
+      nativeWire: new NativeWire(name, publisher, metrics.counters, database),
       firebaseWire: new FirebaseWire(name, publisher, metrics.counters),
       onDisconnect,
     }

@@ -1,7 +1,7 @@
 /**
  * Listener: the server's record of one session's listen to one query.
  */
-import type { RequestError, Step } from '../../protocol/index.ts'
+import type { Delivery, RequestError, Step } from '../../protocol/index.ts'
 import type { Decision } from '../../rules/index.ts'
 import type { Identity } from '../identity.ts'
 import type { LiveQuery } from './listener-tree.ts'
@@ -25,6 +25,8 @@ export interface Wire {
 export interface Listener {
   readonly subscriber: Subscriber
   readonly live: LiveQuery
+  /** How often it wants to hear; left out, of every change. */
+  delivery?: Delivery
   /** What the decision to let it read rested on. */
   grant: Grant
   /** Lost its right within the group under way; told so before anything of the group is delivered. */

@@ -7,6 +7,7 @@
  */
 import {
   closeReasons,
+  type Delivery,
   decodeToServer,
   Encoder,
   encodeToClient,
@@ -330,7 +331,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
       case 'compareAndSet':
         return this.#write(id, setEntries(message.path, message.value), message.revision)
       case 'listen':
-        return this.#listen(id, message.path, message.query)
+        return this.#listen(id, message.path, message.query, message.delivery)
       case 'unlisten':
         this.#unlisten(message.path, message.query)
         return this.#ack(id)
@@ -353,6 +354,12 @@ export class NativeSession implements Subscriber, WriteOrigin {
         return
       case 'ping':
         return this.#send({ type: 'pong', id, serverTimeMs: this.#context.nowMs() })
+      case 'send':
+      case 'listenMessages':
+      case 'unlistenMessages':
+      case 'presenceSet':
+      case 'presenceEnd':
+        throw new RequestError('notSupported', `this server does not know \`${message.type}\` yet`)
       default:
         return unreachable(message)
     }
@@ -400,7 +407,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
     }
   }
 
-  #listen(id: number, path: Path, query: Query | null): void {
+  #listen(id: number, path: Path, query: Query | null, delivery?: Delivery): void {
     const key = listenKey(path, query)
     if (!this.#listeners.has(key) && this.#listeners.size >= this.#context.limits.listensMax) {
       throw new RequestError(
@@ -413,6 +420,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
     // Known before the listener is: one that falls behind must have been subscribed, and this one never was.
     if (this.#isFull) this.#becomeSlow()
     const { listener, revision, value, warning } = this.#context.database.listen(this, path, query)
+    if (delivery !== undefined) listener.delivery = delivery
     this.#listeners.set(key, listener)
     if (this.#isSlow) {
       this.#behind ??= new Map()
@@ -420,7 +428,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
       return
     }
     this.#send(snapshotMessage(id, listener.live.id, revision, value, warning))
-    this.wire.subscribe(listener.live, this.#sink)
+    this.wire.subscribe(listener.live, this.#sink, listener.delivery)
   }
 
   #unlisten(path: Path, query: Query | null): void {
@@ -540,7 +548,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
 
   #fallBehind(listener: Listener): void {
     if (this.#behind?.has(listener)) return
-    this.wire.unsubscribe(listener.live, this.#sink)
+    this.wire.unsubscribe(listener.live, this.#sink, listener.delivery)
     this.#behind ??= new Map()
     this.#behind.set(listener, null)
   }
@@ -582,7 +590,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
           : snapshotMessage(listenId, queryId, revision, value, warningFor(listener.live)),
       )
       this.#sink.send(encoder.view())
-      this.wire.subscribe(listener.live, this.#sink)
+      this.wire.subscribe(listener.live, this.#sink, listener.delivery)
     }
     while (this.#heldBack.length > 0) {
       if (this.#isFull) return
@@ -598,7 +606,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
   }
 
   #drop(listener: Listener): void {
-    if (!this.#behind?.delete(listener)) this.wire.unsubscribe(listener.live, this.#sink)
+    if (!this.#behind?.delete(listener)) this.wire.unsubscribe(listener.live, this.#sink, listener.delivery)
   }
 }
 
