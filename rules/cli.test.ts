@@ -70,7 +70,7 @@ test('check prints findings as JSON', async () => {
 test('a file that is not there is a mistake in the call', async () => {
   await run('check', join(folder, 'none.json'))
 
-  expect(output).toContain('ENOENT')
+  expect(output).toContain('does not exist')
   expect(exitCode).toBe(2)
 })
 

@@ -2,7 +2,7 @@
  * Command line: `hearth rules check|test|explain|compile`. Parses arguments, reads files, prints; all the work
  * is done by the parts it imports. Exit codes: 0 fine, 1 findings, 2 a call that cannot be carried out.
  */
-import { readFile, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import type { Command } from 'commander'
 import { parseValue, RequestError } from '../protocol/index.ts'
 import { coverageHtml, formatCoverage } from './coverage.ts'
@@ -14,9 +14,10 @@ import { formatMutation } from './mutate.ts'
 import type { OperationKind } from './operation.ts'
 import { compileToPlain } from './plain.ts'
 import type { RuleQuery } from './query.ts'
+import { InputError, readInput } from './read-input.ts'
 import type { Ruleset } from './ruleset.ts'
 import { DEFAULT_NOW_MS } from './table.ts'
-import { runTestFiles, TestFileError, type TestReport } from './test-files.ts'
+import { runTestFiles, type TestReport } from './test-files.ts'
 
 /** Where output goes and exit codes are set; tests put their own in. */
 export interface CommandLine {
@@ -103,16 +104,16 @@ async function guarded(line: CommandLine, action: () => Promise<void>): Promise<
   try {
     await action()
   } catch (error) {
-    const isCallers = [UsageError, TestFileError, RequestError].some((kind) => error instanceof kind)
+    const isCallers = [UsageError, InputError, RequestError].some((kind) => error instanceof kind)
     if (!isCallers) throw error
-    line.fail((error as Error).message)
+    line.fail(`hearth: ${(error as Error).message}`)
     line.exit(2)
   }
 }
 
 async function check(files: readonly string[], options: CheckOptions, line: CommandLine): Promise<void> {
   const reports: CheckReport[] = []
-  for (const file of files) reports.push(checkFile(file, await readBytes(file)))
+  for (const file of files) reports.push(checkFile(file, await readInput(file)))
   if (options.json === true) line.out(JSON.stringify(reports.map(reportJson), null, 2))
   else line.out(reports.map(formatReport).join('\n\n'))
   const hasErrors = reports.some(({ errors }) => errors.length > 0)
@@ -176,7 +177,7 @@ async function explainOperation(
   const stored =
     flags.data === undefined
       ? null
-      : parseJson(new TextDecoder().decode(await readBytes(flags.data)), flags.data)
+      : parseJson(new TextDecoder().decode(await readInput(flags.data)), flags.data)
   const explanation = explain(ruleset, parseValue(stored), {
     kind,
     path,
@@ -190,7 +191,7 @@ async function explainOperation(
 }
 
 async function compile(file: string, line: CommandLine): Promise<void> {
-  const result = compileToPlain(await readBytes(file))
+  const result = compileToPlain(await readInput(file))
   if (result.ok) {
     line.out(result.text.trimEnd())
     return
@@ -200,17 +201,9 @@ async function compile(file: string, line: CommandLine): Promise<void> {
 }
 
 async function readRuleset(file: string): Promise<Ruleset> {
-  const result = loadRuleset(await readBytes(file))
+  const result = loadRuleset(await readInput(file))
   if (!result.ok) throw new UsageError(result.errors.map((error) => formatError(error, file)).join('\n\n'))
   return result.ruleset
-}
-
-async function readBytes(file: string): Promise<Uint8Array> {
-  try {
-    return await readFile(file)
-  } catch (error) {
-    throw new UsageError((error as Error).message)
-  }
 }
 
 function parseJson(text: string, what: string): unknown {

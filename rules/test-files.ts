@@ -2,8 +2,8 @@
  * Test files: reads tables and their rules from disk, runs them, and says how it went. What
  * `hearth rules test` does between its arguments and its exit code.
  */
-import { readFile } from 'node:fs/promises'
-import { dirname, resolve } from 'node:path'
+import { register } from 'node:module'
+import { dirname, extname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Coverage, type CoverageReport } from './coverage.ts'
 import { describeDecision } from './decision.ts'
@@ -11,6 +11,7 @@ import { formatError } from './errors.ts'
 import { explain, formatExplanation } from './explain.ts'
 import { loadRuleset } from './load.ts'
 import { type MutationReport, mutate } from './mutate.ts'
+import { InputError, readInput } from './read-input.ts'
 import type { Ruleset } from './ruleset.ts'
 import { operationOf, runTable, storedOf, type Table, type TableResult, tableProblems } from './table.ts'
 
@@ -51,7 +52,7 @@ export async function runTestFiles(files: readonly string[], options: TestOption
   return report
 }
 
-export class TestFileError extends Error {}
+export class TestFileError extends InputError {}
 
 function runSuite(suite: Suite, options: TestOptions, report: TestReport): void {
   const { ruleset, tables, rulesName } = suite
@@ -104,7 +105,7 @@ async function addTable(
       : resolve(dirname(file), rules)
   let suite = suites.get(rulesName)
   if (suite === undefined) {
-    const text = isFile ? await readRules(rulesName) : inlineRules(rules)
+    const text = isFile ? await readInput(rulesName) : inlineRules(rules)
     const result = loadRuleset(text)
     if (!result.ok) {
       throw new TestFileError(result.errors.map((error) => formatError(error, rulesName)).join('\n\n'))
@@ -120,14 +121,6 @@ function inlineRules(rules: Record<string, unknown>): string {
   return JSON.stringify(Object.hasOwn(rules, 'rules') ? rules : { rules }, null, 2)
 }
 
-async function readRules(path: string): Promise<Uint8Array> {
-  try {
-    return await readFile(path)
-  } catch (error) {
-    throw new TestFileError(`${path}: ${(error as Error).message}`)
-  }
-}
-
 async function readTables(file: string): Promise<Table[]> {
   const content = file.endsWith('.json') ? await readJson(file) : await importTables(file)
   const tables = Array.isArray(content) ? content : [content]
@@ -138,22 +131,34 @@ async function readTables(file: string): Promise<Table[]> {
 }
 
 async function readJson(file: string): Promise<unknown> {
+  const text = new TextDecoder().decode(await readInput(file))
   try {
-    return JSON.parse(await readFile(file, 'utf8'))
+    return JSON.parse(text)
   } catch (error) {
-    throw new TestFileError(`${file}: ${(error as Error).message}`)
+    throw new TestFileError(`${file}: not JSON: ${(error as Error).message}`)
   }
 }
 
 /** A module exports a table, or a list of them, as its default. */
 async function importTables(file: string): Promise<unknown> {
+  await readInput(file)
+  if (/\.m?ts$/.test(file)) allowTypeScript()
   try {
     const module = (await import(pathToFileURL(resolve(file)).href)) as { default?: unknown }
     return module.default
   } catch (error) {
-    if ((error as { code?: string }).code !== 'ERR_UNKNOWN_FILE_EXTENSION') throw error
-    throw new TestFileError(
-      `${file}: this version of node does not run TypeScript; use node 22.18 or newer, or run it in vitest with \`hearthdb/rules/testing\``,
-    )
+    // Whatever the module is or does wrong: it is the caller's file.
+    throw new TestFileError(`${file}: ${error instanceof Error ? error.message : String(error)}`)
   }
+}
+
+let isTypeScriptAllowed = false
+
+function allowTypeScript(): void {
+  const isBuilt = !import.meta.url.endsWith('.ts')
+  // Where this file itself is run as TypeScript, tables are too.
+  if (isTypeScriptAllowed || !isBuilt) return
+  const hooks = new URL('./typescript-hooks.ts', import.meta.url).href
+  register(hooks.replace(/\.ts$/, extname(import.meta.url)))
+  isTypeScriptAllowed = true
 }

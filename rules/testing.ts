@@ -17,6 +17,8 @@ import type { RuleQuery } from './query.ts'
 import type { Ruleset } from './ruleset.ts'
 import { DEFAULT_NOW_MS } from './table.ts'
 
+export type { Expected, Table, TableTest } from './table.ts'
+
 /** One operation, decided. */
 export interface Attempt {
   readonly allowed: boolean
