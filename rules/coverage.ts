@@ -110,22 +110,44 @@ export function formatCoverage(report: CoverageReport): string {
   return lines.join('\n')
 }
 
-function describe(wasTrue: boolean, wasFalse: boolean): string {
+/** What was seen of a condition, in words. */
+export function describe(wasTrue: boolean, wasFalse: boolean): string {
   if (wasTrue) return wasFalse ? 'both' : 'never false'
   return wasFalse ? 'never true' : 'not evaluated'
 }
 
 /** The file as a page of its own, every condition coloured by what was seen of it. */
 export function coverageHtml(report: CoverageReport, text: string, fileName: string): string {
-  const marks: { at: number; tag: string; isEnd: boolean; length: number }[] = []
-  for (const { start, end, wasTrue, wasFalse } of report.rules.flatMap(({ conditions }) => conditions)) {
-    const seen = describe(wasTrue, wasFalse)
-    const open = `<span class="${seen.replaceAll(' ', '-')}" title="${seen}">`
-    marks.push({ at: start, tag: open, isEnd: false, length: end - start })
-    marks.push({ at: end, tag: '</span>', isEnd: true, length: end - start })
+  const marks = report.rules
+    .flatMap(({ conditions }) => conditions)
+    .map(({ start, end, wasTrue, wasFalse }) => {
+      const seen = describe(wasTrue, wasFalse)
+      return { start, end, className: seen.replaceAll(' ', '-'), title: seen }
+    })
+  const intro = `${report.covered} of ${report.total} conditions seen both true and false.`
+  return markedPage({ title: fileName, intro, text, marks })
+}
+
+/** A part of the rules' text that a page tells something of. */
+export interface Mark {
+  /** Offsets, UTF-16 units, the end exclusive. Marks lie within one another or apart. */
+  start: number
+  end: number
+  /** What was seen of a condition, with hyphens, such as `never-false`; anything else has no colour. */
+  className: string
+  /** Shown to whoever points at it. */
+  title: string
+}
+
+export function markedPage(page: { title: string; intro: string; text: string; marks: Mark[] }): string {
+  const tags: { at: number; tag: string; isEnd: boolean; length: number }[] = []
+  for (const { start, end, className, title } of page.marks) {
+    const open = `<span class="${className}" title="${escapeHtml(title)}">`
+    tags.push({ at: start, tag: open, isEnd: false, length: end - start })
+    tags.push({ at: end, tag: '</span>', isEnd: true, length: end - start })
   }
   // Spans nest: where several start together the longest opens first, and an end comes before a start.
-  marks.sort(
+  tags.sort(
     (a, b) =>
       a.at - b.at ||
       Number(b.isEnd) - Number(a.isEnd) ||
@@ -133,21 +155,21 @@ export function coverageHtml(report: CoverageReport, text: string, fileName: str
   )
   let body = ''
   let from = 0
-  for (const { at, tag } of marks) {
-    body += escapeHtml(text.slice(from, at)) + tag
+  for (const { at, tag } of tags) {
+    body += escapeHtml(page.text.slice(from, at)) + tag
     from = at
   }
-  body += escapeHtml(text.slice(from))
+  body += escapeHtml(page.text.slice(from))
   return `<!doctype html>
 <meta charset="utf-8">
-<title>${escapeHtml(fileName)}: rules coverage</title>
+<title>${escapeHtml(page.title)}: rules coverage</title>
 <style>
 body { font: 14px/1.5 ui-monospace, monospace; margin: 2rem; color: #222; background: #fff }
 .both { background: #d9f2dc } .never-false { background: #fde9b8 } .never-true { background: #fbd5b5 }
 .not-evaluated { background: #f7c6c6 }
 </style>
-<h1>${escapeHtml(fileName)}</h1>
-<p>${report.covered} of ${report.total} conditions seen both true and false.
+<h1>${escapeHtml(page.title)}</h1>
+<p>${escapeHtml(page.intro)}
 <span class="both">both</span> <span class="never-false">never false</span>
 <span class="never-true">never true</span> <span class="not-evaluated">not evaluated</span></p>
 <pre>${body}</pre>

@@ -9,6 +9,7 @@ export { type Explanation, explain, formatExplanation, Recorder } from './explai
 export { type IndexPattern, matchesPattern } from './index-patterns.ts'
 export { defaultLimits, type RulesLimits } from './limits.ts'
 export type { Warning, WarningId } from './lint.ts'
+export { LiveCoverage, type LiveCoverageReport } from './live-coverage.ts'
 export { allowAll, denyAll, type LoadOptions, type LoadResult, loadRuleset } from './load.ts'
 export { decide, type Operation, type OperationKind } from './operation.ts'
 export { compileToPlain, type PlainResult } from './plain.ts'

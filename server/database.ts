@@ -18,7 +18,14 @@ import {
   type Step,
   type Value,
 } from '../protocol/index.ts'
-import { type DataView, type Decision, Dependencies, OBJECT, type Ruleset } from '../rules/index.ts'
+import {
+  type DataView,
+  type Decision,
+  Dependencies,
+  LiveCoverage,
+  OBJECT,
+  type Ruleset,
+} from '../rules/index.ts'
 import type { ExplainDenial } from './denials.ts'
 import { admin, type Identity } from './identity.ts'
 import { IndexKeeper } from './indexes.ts'
@@ -56,6 +63,8 @@ export interface DatabaseOptions {
   writeQueueMax: number
   /** Says why, as far as the client may know: added to the message of a denial. */
   explainDenial?: ExplainDenial
+  /** Counts what rules are asked and answer, at ten times their cost: for developers. */
+  countsCoverage?: boolean
   onGroup?(group: { writes: number; decideMs: number; flushMs: number; publishMs: number }): void
   onIndexProgress?(progress: IndexProgress): void
   /** Hears of each group on disk, before its patches go out. */
@@ -108,6 +117,7 @@ export class Database {
   readonly #wires = new Set<Wire>()
   readonly #recent: RecentChanges
   #ruleset: Ruleset
+  #coverage: LiveCoverage | null
   #publishedRevision: number
   readonly #conflation: Conflation
   /** Listeners decided anew within the group under way. */
@@ -134,6 +144,7 @@ export class Database {
     this.#options = options
     this.#store = options.store
     this.#ruleset = options.ruleset
+    this.#coverage = this.#newCoverage()
     this.#publishedRevision = options.store.flushedRevision
     this.#recent = new RecentChanges(options.store.flushedRevision)
     this.#conflation = new Conflation(options.store.flushedRevision)
@@ -197,6 +208,11 @@ export class Database {
   /** False only within the turn in which a flushed group is being published: try again in the next one. */
   get isReadable(): boolean {
     return this.#store.flushedRevision === this.#publishedRevision
+  }
+
+  /** What the rules in force were asked; null where nobody counts. */
+  get coverage(): LiveCoverage | null {
+    return this.#coverage
   }
 
   addWire(wire: Wire): void {
@@ -319,6 +335,7 @@ export class Database {
   /** New rules hold for every write and read from now on, and for live listeners at once. */
   replaceRuleset(ruleset: Ruleset): void {
     this.#ruleset = ruleset
+    this.#coverage = this.#newCoverage()
     // A follower only learns which of them the writer has.
     if (this.#isFollower) this.#store.declareIndexes(ruleset.indexPatterns)
     else this.#indexes.declare(ruleset.indexPatterns)
@@ -363,6 +380,11 @@ export class Database {
       this.#garbageTimer = null
       if (!this.#isClosed && !this.#log.isBusy && this.#store.hasGarbage) this.#log.submit(this.#garbageWrite)
     })
+  }
+
+  #newCoverage(): LiveCoverage | null {
+    const { countsCoverage = false, nowMs } = this.#options
+    return countsCoverage ? new LiveCoverage(this.#ruleset, nowMs()) : null
   }
 
   #decide(write: Write, nowMs: number): Commit | null {
@@ -422,6 +444,7 @@ export class Database {
         : entries.map(locationOf)
     const newData = isEmpty ? head : overlayView(head, entries)
     const decision = this.#ruleset.checkWrite({
+      tracer: this.#coverage,
       locations,
       isEmpty,
       auth: identity.auth,
@@ -562,6 +585,7 @@ export class Database {
   ): void {
     if (identity.isAdmin) return
     const decision = this.#ruleset.checkRead({
+      tracer: this.#coverage,
       path,
       auth: identity.auth,
       nowMs: this.#options.nowMs(),
@@ -576,6 +600,7 @@ export class Database {
     if (identity.isAdmin) return UNCONDITIONAL
     const dependencies = new Dependencies()
     const decision = this.#ruleset.checkRead({
+      tracer: this.#coverage,
       path,
       auth: identity.auth,
       nowMs: this.#options.nowMs(),

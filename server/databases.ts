@@ -148,6 +148,7 @@ export class LocalDatabases implements Databases {
       readNodesMax: config.limits.readNodesMax,
       writeQueueMax: config.limits.writeQueueMax,
       explainDenial: this.#explainDenial,
+      countsCoverage: config.dev,
       onGroup: (group) => metrics.observeGroup(group),
       onIndexProgress: (progress) => {
         const message = progress.building > 0 ? 'building indexes' : 'indexes built'

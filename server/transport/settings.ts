@@ -2,7 +2,9 @@
  * Settings: the paths by which Firebase's tools manage a database, and those of its emulator.
  *
  *   /.settings/rules.json        rules of one database: upload, read back, try out
+ *   /.settings/….json            what cannot be set otherwise here, and what there is nothing of
  *   /.inspect/databases.json     names of the databases there are
+ *   /.inspect/coverage[.json]    how often which rule and each of its expressions had which value (`--dev`)
  */
 import { firebaseMessage } from '../../rules/index.ts'
 import type { Verifier } from '../auth.ts'
@@ -22,6 +24,7 @@ export interface SettingsParts {
 
 /** Twice what the rules engine takes, which then says so itself. */
 const RULES_BYTES_MAX = 16 * 1024 * 1024
+const SETTING_BYTES_MAX = 1024
 
 export function settingsRoute(parts: SettingsParts): HttpRoute {
   const serve = async (request: HttpRequest): Promise<HttpReply> => {
@@ -46,17 +49,25 @@ async function serveSettings(parts: SettingsParts, request: HttpRequest): Promis
       return json({ status: 'ok' })
     case '/.settings/defaultWriteSizeLimit.json':
       await assertAdmin(request, verifier)
-      return json('unlimited')
+      return serveFixed(request, 'unlimited', 'a write is limited by its size alone: --limits-body-bytes-max')
+    case '/.settings/strictTriggerValidation.json':
+      await assertAdmin(request, verifier)
+      return serveFixed(request, true, 'there are no triggers here')
+    case '/.settings/profile.json':
+      return jsonError('404 Not Found', 'operations are not profiled one by one; see /metrics')
+    case '/.settings/rulesets.json':
+    case '/.settings/ruleset_labels.json':
+      return jsonError(
+        '404 Not Found',
+        'a database has one ruleset, with no history: /.settings/rules.json; keep it under version control',
+      )
     case '/.inspect/databases.json':
       // The emulator's web page asks without a token. Names of databases are nobody's business elsewhere.
       if (!isDev) await assertAdmin(request, verifier)
       return json(databases.names.map((name) => ({ name })))
     case '/.inspect/coverage':
     case '/.inspect/coverage.json':
-      return jsonError(
-        '501 Not Implemented',
-        'a running server does not count which rules were used; see: hearth rules test --coverage',
-      )
+      return serveCoverage(parts, request)
     default:
       return jsonError('404 Not Found', 'there is no such setting')
   }
@@ -82,9 +93,48 @@ async function serveRules({ databases, rules }: SettingsParts, request: HttpRequ
       rules.uninstall(name)
       return json({ status: 'ok' })
     default:
-      throw new HttpError('405 Method Not Allowed', 'rules are read with GET and uploaded with PUT', [
-        ['Allow', 'GET, PUT, DELETE'],
-      ])
+      throw methodNotAllowed('rules are read with GET and uploaded with PUT', 'GET, PUT, DELETE')
+  }
+}
+
+/** A setting that is as it is. To set it to that is fine, so that tools which set up a database go on. */
+async function serveFixed(request: HttpRequest, value: string | boolean, why: string): Promise<HttpReply> {
+  if (request.method === 'GET') return json(value)
+  if (request.method !== 'PUT')
+    throw methodNotAllowed('a setting is read with GET and set with PUT', 'GET, PUT')
+  const text = (await request.body(SETTING_BYTES_MAX)).toString().trim()
+  if (text === JSON.stringify(value)) return json(value)
+  return jsonError('400 Bad Request', `only \`${JSON.stringify(value)}\` can be set: ${why}`)
+}
+
+function methodNotAllowed(message: string, allowed: string): HttpError {
+  return new HttpError('405 Method Not Allowed', message, [['Allow', allowed]])
+}
+
+/** As the emulator: without a token, and of a database that is named. */
+async function serveCoverage({ databases, isDev }: SettingsParts, request: HttpRequest): Promise<HttpReply> {
+  if (!isDev) {
+    return jsonError(
+      '404 Not Found',
+      'only a server with --dev counts which rules were used; see also: hearth rules test --coverage',
+    )
+  }
+  const name = request.query.get('ns')
+  if (name === null || name === '')
+    return jsonError('400 Bad Request', 'the query names no database: ?ns=...')
+  const { database } = await databases.open(name)
+  const coverage = database.coverage!
+  if (request.path.endsWith('.json')) return json(coverage.report())
+  return {
+    status: '200 OK',
+    headers: [
+      ['Content-Type', 'text/html; charset=utf-8'],
+      ['Cache-Control', 'no-cache'],
+      ['X-Content-Type-Options', 'nosniff'],
+      // The page quotes what clients sent. It is escaped; and nothing of it could run.
+      ['Content-Security-Policy', "default-src 'none'; style-src 'unsafe-inline'"],
+    ],
+    body: coverage.page(name),
   }
 }
 

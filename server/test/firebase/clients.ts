@@ -7,7 +7,7 @@ import { deleteApp, initializeApp, setLogLevel } from 'firebase/app'
 import * as firebase from 'firebase/database'
 import * as admin from 'firebase-admin'
 import * as hearth from '../../../client/index-node.ts'
-import type { Cleanup, TestServer } from '../harness.ts'
+import { type Cleanup, type TestServer, unsignedToken } from '../harness.ts'
 
 export type Value = unknown
 
@@ -171,23 +171,6 @@ export const clientKinds: readonly ClientKind[] = [
   rulesTestingClient,
   hearthClient,
 ]
-
-/** As the emulator's tools make it: not signed, and expired in 1970. */
-export function unsignedToken(uid: string, claims: Record<string, unknown> = {}): string {
-  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
-  const payload = {
-    iss: 'https://securetoken.google.com/demo',
-    aud: 'demo',
-    iat: 0,
-    exp: 3600,
-    auth_time: 0,
-    sub: uid,
-    user_id: uid,
-    firebase: { sign_in_provider: 'custom', identities: {} },
-    ...claims,
-  }
-  return `${part({ alg: 'none', type: 'JWT' })}.${part(payload)}.`
-}
 
 /** The functions of `firebase/database`, which `hearthdb/client` has, too. */
 interface Modular {

@@ -5,8 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { signToken } from '../../auth.ts'
 import { nodeHash } from '../../node-hash.ts'
-import { OPEN, SECRET, serve } from '../harness.ts'
-import { unsignedToken } from './clients.ts'
+import { OPEN, SECRET, serve, unsignedToken } from '../harness.ts'
 import { RawClient } from './raw-client.ts'
 
 const DEV = { config: { dev: true } }

@@ -4,9 +4,10 @@
 import { renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import type { LiveCoverageReport } from '../../../rules/index.ts'
 import { configFrom } from '../../config.ts'
 import { startServer } from '../../server.ts'
-import { BareClient } from '../harness.ts'
+import { BareClient, unsignedToken } from '../harness.ts'
 import { ADMIN_KEY, type Answer, AS_ADMIN, ask, EventClient, errorOf, serveRest } from './rest-harness.ts'
 
 const OPEN_TEXT = `{
@@ -181,12 +182,162 @@ describe('what the emulator’s tools ask', () => {
     expect([answer.status, answer.body]).toEqual([200, { status: 'ok' }])
   })
 
+  test.each([
+    ['defaultWriteSizeLimit', 'unlimited', 'small', '--limits-body-bytes-max'],
+    ['strictTriggerValidation', true, false, 'no triggers'],
+  ])('%s is what it is, and can be set to nothing else', async (name, value, other, why) => {
+    const cleanup: (() => unknown)[] = []
+    const server = await serveRest({ onTestFinished: (call) => void cleanup.push(call) })
+    const path = `/.settings/${name}.json`
+    const put = (body: unknown): Promise<Answer> =>
+      ask(server, path, { method: 'PUT', body: JSON.stringify(body), headers: AS_ADMIN })
+
+    const read = await ask(server, path, { headers: AS_ADMIN })
+    const same = await put(value)
+    const changed = await put(other)
+    const large = await put('x'.repeat(2000))
+    const deleted = await ask(server, path, { method: 'DELETE', headers: AS_ADMIN })
+    const stranger = await ask(server, path)
+
+    expect([read.body, same.body]).toEqual([value, value])
+    expect([changed.status, errorOf(changed)]).toEqual([400, expect.stringContaining(why)])
+    expect([large.status, deleted.status, stranger.status]).toEqual([413, 405, 401])
+    for (const call of cleanup) await call()
+  })
+
   test('what is not there says so', async (t) => {
     const server = await serveRest(t)
 
-    const coverage = await ask(server, '/.inspect/coverage.json')
+    const coverage = await ask(server, '/.inspect/coverage.json?ns=default', { headers: AS_ADMIN })
+    const profile = await ask(server, '/.settings/profile.json', { headers: AS_ADMIN })
+    const rulesets = await ask(server, '/.settings/rulesets.json', { headers: AS_ADMIN })
     const unknown = await ask(server, '/.settings/other.json', { headers: AS_ADMIN })
 
-    expect([coverage.status, unknown.status]).toEqual([501, 404])
+    expect([coverage.status, profile.status, rulesets.status, unknown.status]).toEqual([404, 404, 404, 404])
+    expect(errorOf(coverage)).toContain('--dev')
+    expect(errorOf(profile)).toContain('/metrics')
+    expect(errorOf(rulesets)).toContain('/.settings/rules.json')
+  })
+})
+
+describe('coverage', () => {
+  const rules = {
+    open: { '.read': true },
+    users: {
+      $uid: {
+        '.write': 'auth != null && auth.uid == $uid',
+        '.validate': "newData.child('name').val().length > 1",
+      },
+    },
+  }
+  const as = (uid: string): Record<string, string> => ({ Authorization: `Bearer ${unsignedToken(uid)}` })
+
+  test('counts rules, and the values of their expressions, since the rules were loaded', async (t) => {
+    const server = await serveRest(t, { rules, config: { dev: true } })
+    await ask(server, '/open.json?ns=demo')
+    await ask(server, '/users/ann.json?ns=demo', { method: 'PUT', body: { name: 'Ann' }, headers: as('ann') })
+    await ask(server, '/users/ann.json?ns=demo', { method: 'PUT', body: { name: 5 }, headers: as('ann') })
+    await ask(server, '/users/ann.json?ns=demo', { method: 'PUT', body: { name: 'Eve' }, headers: as('eve') })
+    await ask(server, '/users/ann.json?ns=demo', { method: 'PUT', body: { name: 'No' } })
+
+    const { body } = await ask(server, '/.inspect/coverage.json?ns=demo')
+    const other = await ask(server, '/.inspect/coverage.json?ns=other')
+
+    const { covered, total, rules: counted } = body as LiveCoverageReport
+    expect([covered, total]).toEqual([3, 4])
+    expect(counted.map(({ rule, outcomes }) => [rule.pattern, rule.kind, outcomes])).toEqual([
+      ['/open', 'read', { true: 1, false: 0, error: 0, budget: 0 }],
+      ['/users/$uid', 'write', { true: 2, false: 2, error: 0, budget: 0 }],
+      ['/users/$uid', 'validate', { true: 1, false: 0, error: 1, budget: 0 }],
+    ])
+    const write = counted[1]!.expressions
+    expect(write.find(({ text }) => text === 'auth.uid')).toMatchObject({
+      count: 3,
+      isCondition: false,
+      values: [
+        { value: '"ann"', count: 2 },
+        { value: '"eve"', count: 1 },
+      ],
+    })
+    const validate = counted[2]!.expressions
+    expect(validate.flatMap(({ values }) => values.map(({ value }) => value))).toContainEqual(
+      expect.stringMatching(/^failed: /),
+    )
+    expect((other.body as LiveCoverageReport).rules[1]!.outcomes.true).toBe(0)
+  })
+
+  test('starts anew with new rules', async (t) => {
+    const server = await serveRest(t, { rules, config: { dev: true } })
+    await ask(server, '/open.json?ns=demo')
+
+    await ask(server, '/.settings/rules.json?ns=demo', {
+      method: 'PUT',
+      body: { rules },
+      headers: { Authorization: 'Bearer owner' },
+    })
+
+    const { body } = await ask(server, '/.inspect/coverage.json?ns=demo')
+    expect((body as LiveCoverageReport).rules[0]!.outcomes.true).toBe(0)
+  })
+
+  test('as a page: every condition marked, what clients sent escaped', async (t) => {
+    const server = await serveRest(t, { rules, config: { dev: true } })
+    await ask(server, '/users/ann.json?ns=demo', {
+      method: 'PUT',
+      body: { name: 'Ann' },
+      headers: as('"><script>alert(1)</script>'),
+    })
+
+    const page = await ask(server, '/.inspect/coverage?ns=demo')
+
+    expect(page.headers.get('content-type')).toBe('text/html; charset=utf-8')
+    expect(page.headers.get('content-security-policy')).toContain("default-src 'none'")
+    expect(page.text).toContain('never true\nevaluated 1 times\nfalse: 1')
+    expect(page.text).toContain('&lt;script&gt;')
+    expect(page.text).not.toContain('<script>')
+  })
+
+  test('keeps few values of each expression, each of few characters', async (t) => {
+    const server = await serveRest(t, { rules, config: { dev: true } })
+    for (let n = 0; n < 20; n++) {
+      const headers = as(`${'x'.repeat(100)}${n}`)
+      await ask(server, '/users/ann.json?ns=demo', { method: 'PUT', body: { name: 'Ann' }, headers })
+    }
+    for (let n = 0; n < 20; n++) {
+      await ask(server, '/users/ann.json?ns=demo', {
+        method: 'PUT',
+        body: { name: 'Ann' },
+        headers: as(`${n}`),
+      })
+    }
+
+    const { body } = await ask(server, '/.inspect/coverage.json?ns=demo')
+
+    const uid = (body as LiveCoverageReport).rules[1]!.expressions.find(({ text }) => text === 'auth.uid')!
+    expect(uid).toMatchObject({ count: 40, otherCount: 13 })
+    expect(uid.values).toHaveLength(8)
+    expect(Math.max(...uid.values.map(({ value }) => value.length))).toBeLessThan(70)
+  })
+
+  test.each([
+    ['', 400],
+    ['?ns=', 400],
+    ['?ns=..%2Fetc', 404],
+    ['?ns=__proto__', 404],
+    [`?ns=${'a'.repeat(64)}`, 404],
+  ])('of a database named `%s` is refused with %i', async (query, status) => {
+    const cleanup: (() => unknown)[] = []
+    const server = await serveRest(
+      { onTestFinished: (call) => void cleanup.push(call) },
+      { config: { dev: true } },
+    )
+
+    const answers = [
+      await ask(server, `/.inspect/coverage${query}`),
+      await ask(server, `/.inspect/coverage.json${query}`),
+    ]
+
+    expect(answers.map((answer) => answer.status)).toEqual([status, status])
+    for (const call of cleanup) await call()
   })
 })
