@@ -84,6 +84,12 @@ const declared = {
     9 * SECOND,
     'Time to tell clients, flush and close after SIGTERM.',
   ),
+  presenceGraceMs: option(
+    duration(0, 10 * MINUTE),
+    // Clients come back within 30 s of a loss at the latest.
+    30 * SECOND,
+    'Time that who was present before a restart has to come back before it counts as gone.',
+  ),
   adminKey: secret('Key that bypasses rules.'),
   auth: {
     secret: secret('Shared secret that signs tokens (HS256).'),

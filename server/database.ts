@@ -30,7 +30,7 @@ import type { ExplainDenial } from './denials.ts'
 import { admin, type Identity } from './identity.ts'
 import { IndexKeeper } from './indexes.ts'
 import { Conflation } from './listeners/conflation.ts'
-import { deliver, type Touched } from './listeners/fan-out.ts'
+import { deliver, deliverMessages, type Touched } from './listeners/fan-out.ts'
 import type { Listener, Subscriber, Wire } from './listeners/listener.ts'
 import type { LiveQuery } from './listeners/listener-tree.ts'
 import { LiveQueries } from './listeners/live-queries.ts'
@@ -275,13 +275,30 @@ export class Database {
     const grant = this.#grant(subscriber.identity, path, query, this.#store.flushed)
     if (!('sights' in grant)) throw this.#denied('read', path, subscriber.identity, grant)
     const { live, value, warning } = this.#queries.open(path, query)
+    const listener = this.#register(subscriber, live, grant)
+    return { revision: this.#publishedRevision, value, listener, warning }
+  }
+
+  /**
+   * From now on the messages sent to a path. Nothing of what was sent before is told.
+   * @throws {RequestError} `permission_denied`
+   */
+  listenMessages(subscriber: Subscriber, path: Path): { revision: number; listener: Listener } {
+    assert(this.isReadable)
+    const grant = this.#grant(subscriber.identity, path, null, this.#store.flushed)
+    if (!('sights' in grant)) throw this.#denied('read', path, subscriber.identity, grant)
+    const listener = this.#register(subscriber, this.#queries.messages.open(path), grant)
+    return { revision: this.#publishedRevision, listener }
+  }
+
+  #register(subscriber: Subscriber, live: LiveQuery, grant: Grant): Listener {
     const listener: Listener = { subscriber, live, grant, isRevoked: false, denial: null }
     live.listeners.add(listener)
     this.listenerCount += 1
     this.#rights.add(listener)
     if (this.#log.isBusy) this.#askAfterGroup.add(listener)
     this.#keepTimeCheck()
-    return { revision: this.#publishedRevision, value, listener, warning }
+    return listener
   }
 
   unlisten(listener: Listener): void {
@@ -352,6 +369,7 @@ export class Database {
   followGroup(commits: readonly Commit[], advance: () => void): void {
     assert(this.#isFollower)
     for (const { entries, revision } of commits) {
+      if (entries.length === 0) continue
       assert(this.#stage(entries) === revision, 'a follower counts as the writer does')
       this.#follow(entries, revision)
     }
@@ -413,7 +431,13 @@ export class Database {
     if (write.expectedHash !== undefined) {
       this.#assertHash(head, write.expectedAt ?? entries[0]!.path, write.expectedHash)
     }
-    if (!write.identity.isAdmin) this.#assertMayWrite(write, entries, head, nowMs)
+    if (!write.identity.isAdmin) {
+      this.#assertMayWrite(write, entries, head, nowMs)
+      if (write.alsoAllowed !== undefined) this.#assertMayWrite(write, write.alsoAllowed, head, nowMs)
+    }
+    if (write.isMessage) {
+      return { revision: this.#store.headRevision, timestampMs: nowMs, entries: [], messages: entries }
+    }
     const isNothing = write.isCheckOnly || entries.length === 0 || isUnchanged(entries, head)
     // First, since a full store refuses here, and then nothing of the write may be staged.
     const ordered = isNothing ? entries : valuesFirst(entries)
@@ -494,12 +518,21 @@ export class Database {
       const touched = this.#touchedBy(commits)
       this.#conflation.published(touched, revision)
       deliver(touched, revision, this.#wires)
+      this.#tell(commits, revision)
     } finally {
       // Whatever went wrong: reads wait until what is flushed counts as published.
       this.#publishedRevision = revision
     }
     this.collectGarbage()
     this.#indexes.wake()
+  }
+
+  /** Brings the messages of a group to those who still may hear them. */
+  #tell(commits: readonly Commit[], revision: number): void {
+    const told = this.#queries.messages.toldBy(commits)
+    if (told.size === 0) return
+    for (const live of told.keys()) this.#askIfTimeHasCome(this.#rights.timeDependent.get(live))
+    deliverMessages(told, revision, this.#wires)
   }
 
   /** What a group did to each query, after those who may no longer hear of it were told so. */

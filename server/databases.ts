@@ -12,6 +12,7 @@ import type { Commit } from './log/log.ts'
 import type { Logger } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import { LocalOnDisconnect, type OnDisconnect } from './on-disconnect.ts'
+import { LocalPresence, type Presence } from './presence.ts'
 import type { RulesSource } from './rules-source.ts'
 import { FirebaseWire } from './sessions/firebase-wire.ts'
 import { NativeWire } from './sessions/native-wire.ts'
@@ -26,6 +27,7 @@ export interface OpenDatabase {
   nativeWire: NativeWire
   firebaseWire: FirebaseWire
   onDisconnect: OnDisconnect
+  presence: Presence
 }
 
 export interface DatabasesOptions {
@@ -69,6 +71,7 @@ export class LocalDatabases implements Databases {
   readonly #explainDenial: ExplainDenial
   readonly #opening = new Map<string, Promise<OpenDatabase>>()
   readonly #open = new Map<string, OpenDatabase>()
+  readonly #presences: LocalPresence[] = []
 
   constructor(options: DatabasesOptions) {
     this.#options = options
@@ -111,6 +114,11 @@ export class LocalDatabases implements Databases {
 
   get names(): string[] {
     return [...new Set([...this.#options.config.databases.names, ...this.#open.keys()])].sort()
+  }
+
+  /** The server is about to end: whoever leaves from now on may only be on the way to the next one. */
+  suspendPresence(): void {
+    for (const presence of this.#presences) presence.suspend()
   }
 
   async idle(): Promise<void> {
@@ -158,15 +166,19 @@ export class LocalDatabases implements Databases {
       onBug,
     })
     const onDisconnect = new LocalOnDisconnect(database)
+    const presence = new LocalPresence(database, config.presenceGraceMs)
     const open: OpenDatabase = {
       database,
       nativeWire: new NativeWire(name, publisher, metrics.counters, database),
       firebaseWire: new FirebaseWire(name, publisher, metrics.counters),
       onDisconnect,
+      presence,
     }
     database.addWire(open.nativeWire)
     database.addWire(open.firebaseWire)
     onDisconnect.runLeftovers()
+    presence.resume()
+    this.#presences.push(presence)
     database.collectGarbage()
     this.#open.set(name, open)
     logger.info({ database: name, revision: database.revision }, 'database open')

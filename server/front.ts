@@ -155,13 +155,13 @@ function nativeRoute(parts: NativeRouteParts): WebSocketRoute {
   const contextOf = (open: OpenDatabase): NativeSessionContext => {
     let context = contexts.get(open)
     if (context === undefined) {
-      const { database, nativeWire: wire, onDisconnect } = open
+      const { database, nativeWire: wire, onDisconnect, presence } = open
       const ended = (session: NativeSession): void => {
         sessions.delete(session)
         logger.debug({ connection: session.id }, 'connection closed')
       }
       const { counters } = metrics
-      context = { database, wire, onDisconnect, verifier, nowMs, pushId, limits, counters, ended }
+      context = { database, wire, onDisconnect, presence, verifier, nowMs, pushId, limits, counters, ended }
       contexts.set(open, context)
     }
     return context

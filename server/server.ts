@@ -94,6 +94,7 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
     let ended: Promise<void> | null = null
     const end = async (isGraceful: boolean): Promise<void> => {
       rules.close()
+      databases.suspendPresence()
       if (isGraceful) {
         front.announceEnd(RECONNECT_SPREAD_MS)
         await withinMs(databases.idle(), config.drainTimeoutMs / 2)

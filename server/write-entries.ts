@@ -9,6 +9,7 @@ import {
   parseValue,
   RequestError,
   type UpdateEntries,
+  utf8Length,
 } from '../protocol/index.ts'
 import type { Entry } from './store/store.ts'
 
@@ -22,6 +23,35 @@ export function isPriorityPath(path: Path): boolean {
 /** @throws {RequestError} `invalid_value`, `too_large` */
 export function setEntries(path: Path, value: unknown): Entry[] {
   return [entryAt(path, value)]
+}
+
+/** A message goes to every listener at once, and may come many times a second. */
+const MESSAGE_BYTES_MAX = 65_536
+
+/** @throws {RequestError} `invalid_value`, `too_large` */
+export function messageEntries(path: Path, value: unknown): Entry[] {
+  const entries = setEntries(path, value)
+  if (entries[0]!.value === null)
+    throw new RequestError('invalidValue', 'a message has a value; null is none')
+  if (bytesAbout(value, MESSAGE_BYTES_MAX) > MESSAGE_BYTES_MAX) {
+    throw new RequestError(
+      'tooLarge',
+      `a message has at most ${MESSAGE_BYTES_MAX} bytes; store what is larger`,
+    )
+  }
+  return entries
+}
+
+/** Bytes of a value on the wire, never too few; counts no further than a little past `max`. */
+function bytesAbout(value: unknown, max: number): number {
+  if (typeof value === 'string') return 5 + utf8Length(value)
+  if (typeof value !== 'object' || value === null) return 9
+  let bytes = 5
+  for (const [key, child] of Object.entries(value)) {
+    bytes += 5 + utf8Length(key) + bytesAbout(child, max - bytes)
+    if (bytes > max) break
+  }
+  return bytes
 }
 
 function entryAt(path: Path, value: unknown): Entry {

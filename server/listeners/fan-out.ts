@@ -6,6 +6,7 @@ import { type Step, type Value, valueAt } from '../../protocol/index.ts'
 import type { Commit } from '../log/log.ts'
 import type { Wire } from './listener.ts'
 import type { ListenerTree, LiveQuery } from './listener-tree.ts'
+import type { Told } from './message-listens.ts'
 
 /** Steps a group made in one query, oldest first. */
 export type Touched = Map<LiveQuery, Step[]>
@@ -22,6 +23,13 @@ export function touchedQueries(tree: ListenerTree, commits: readonly Commit[]): 
 export function deliver(touched: Touched, revision: number, wires: Iterable<Wire>): void {
   for (const wire of wires) {
     for (const [live, steps] of touched) wire.deliver(live, steps, revision)
+  }
+}
+
+/** After what the same group stored: a message comes after the patches of all that was written before it. */
+export function deliverMessages(told: Told, revision: number, wires: Iterable<Wire>): void {
+  for (const wire of wires) {
+    for (const [live, values] of told) wire.deliverMessages?.(live, values, revision)
   }
 }
 

@@ -23,6 +23,8 @@ export interface LiveQuery {
   listeners: Set<Listener>
   /** What the server keeps of a query with a range or a limit; null for one that is served whole. */
   window: QueryWindow | null
+  /** What is listened to are the messages sent to the path, not its value. */
+  isMessages?: boolean
   /** What changed, for listeners that are not told of each change; null while all are. */
   changed: ChangedPaths | null
 }

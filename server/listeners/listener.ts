@@ -1,7 +1,7 @@
 /**
  * Listener: the server's record of one session's listen to one query.
  */
-import type { Delivery, RequestError, Step } from '../../protocol/index.ts'
+import type { Delivery, RequestError, Step, Value } from '../../protocol/index.ts'
 import type { Decision } from '../../rules/index.ts'
 import type { Identity } from '../identity.ts'
 import type { LiveQuery } from './listener-tree.ts'
@@ -20,6 +20,8 @@ export interface Wire {
   readonly name: string
   /** Sends what one commit group did to all of this wire's listeners of a query; encodes at most once. */
   deliver(live: LiveQuery, steps: readonly Step[], revision: number): void
+  /** Sends the messages of one group; left out by wires whose clients know none. */
+  deliverMessages?(live: LiveQuery, values: readonly Value[], revision: number): void
 }
 
 export interface Listener {

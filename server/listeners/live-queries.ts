@@ -28,6 +28,7 @@ import type { Changed } from './conflation.ts'
 import { currentChildren, currentStep } from './current-step.ts'
 import { type Touched, touchedQueries } from './fan-out.ts'
 import { ListenerTree, type LiveQuery } from './listener-tree.ts'
+import { MessageListens } from './message-listens.ts'
 import { type Change, OrderedList } from './ordered-list.ts'
 import { IndexGoneError, QueryWindow } from './query-window.ts'
 
@@ -44,6 +45,7 @@ export class LiveQueries {
   readonly #store: Store
   readonly #plain: ListenerTree
   readonly #windowed: ListenerTree
+  readonly messages: MessageListens
   /** The lists that have windows; in the tree under a query that is but their order. */
   readonly #lists = new ListenerTree()
   readonly #listOf = new Map<LiveQuery, OrderedList<LiveQuery>>()
@@ -59,6 +61,7 @@ export class LiveQueries {
     const ids = { next: 1 }
     this.#plain = new ListenerTree(ids)
     this.#windowed = new ListenerTree(ids)
+    this.messages = new MessageListens(ids)
   }
 
   /** Distinct live queries. */
@@ -69,6 +72,7 @@ export class LiveQueries {
   *all(): Iterable<LiveQuery> {
     yield* this.#plain.all()
     yield* this.#windowed.all()
+    yield* this.messages.all()
   }
 
   /**
@@ -124,7 +128,8 @@ export class LiveQueries {
   }
 
   close(live: LiveQuery): void {
-    if (live.window === null) this.#plain.remove(live)
+    if (live.isMessages) this.messages.close(live)
+    else if (live.window === null) this.#plain.remove(live)
     else {
       this.#dropWindow(live)
       this.#touched.delete(live)

@@ -16,7 +16,7 @@ export type Decide = (write: Write, nowMs: number) => Commit | null
 export interface LocalLogOptions {
   store: Store
   decide: Decide
-  /** Something is durable, perhaps no commits but rows beside the tree. Called before `publish`. */
+  /** Something is durable, perhaps no commits but rows beside the tree; or messages are to be told. Before `publish`. */
   flushed?(commits: readonly Commit[]): void
   /** The group is durable: bring it to listeners. Runs in the same turn in which it became visible. */
   publish(commits: readonly Commit[]): void
@@ -146,7 +146,7 @@ export class LocalLog implements CommitLog {
       discarded()
     }
     const publishStartMs = performance.now()
-    if (failure === null && isStaged) flushed?.(commits)
+    if (failure === null && (isStaged || commits.length > 0)) flushed?.(commits)
     if (failure === null && commits.length > 0) {
       try {
         publish(commits)

@@ -26,6 +26,10 @@ export interface Write {
   expectedAt?: Path
   /** Rules decide, but the entries are not applied: an onDisconnect registration. */
   isCheckOnly: boolean
+  /** A message: decided as a write of its one entry and told to who listens, but never applied. */
+  isMessage?: boolean
+  /** What the rules must allow as well, under the same identity, though it is not applied. */
+  alsoAllowed?: readonly Entry[]
   /** Records kept beside the tree in the same transaction; null removes one. */
   records: readonly (readonly [key: string, value: unknown])[] | null
   origin: WriteOrigin
@@ -49,8 +53,10 @@ export interface Commit {
   revision: number
   /** Server clock, Unix milliseconds: what server timestamps in this commit became. */
   timestampMs: number
-  /** Server values resolved. */
+  /** Server values resolved. None for a message: such a commit has the revision of the one before it. */
   entries: readonly Entry[]
+  /** Told to who listens to messages at their paths, and kept nowhere. */
+  messages?: readonly Entry[]
 }
 
 export interface CommitLog {

@@ -31,9 +31,11 @@ import type { LiveQuery } from '../listeners/listener-tree.ts'
 import { warningFor } from '../listeners/live-queries.ts'
 import type { Write, WriteOrigin } from '../log/log.ts'
 import type { OnDisconnect } from '../on-disconnect.ts'
+import { type Presence, presenceKey } from '../presence.ts'
 import type { Entry } from '../store/store.ts'
-import { setEntries, updateEntries } from '../write-entries.ts'
+import { messageEntries, setEntries, updateEntries } from '../write-entries.ts'
 import type { NativeWire } from './native-wire.ts'
+import { assertTtl, Silence } from './silence.ts'
 import type { Sink } from './sink.ts'
 
 export interface SessionLimits extends Limits {
@@ -56,6 +58,7 @@ export interface NativeSessionContext {
   database: Database
   wire: NativeWire
   onDisconnect: OnDisconnect
+  presence: Presence
   verifier: Verifier
   nowMs(): number
   /** A new push key. */
@@ -104,6 +107,8 @@ export class NativeSession implements Subscriber, WriteOrigin {
   /** Answers held back while the socket is full. */
   #heldBack: Uint8Array[] = NOTHING
   #heldBackBytes = 0
+  /** Watches a connection that asked to be taken for dead sooner than others. */
+  #silence: Silence | null = null
   #isClosed = false
 
   /** @param id Unique among all sessions, also those of earlier processes. */
@@ -134,6 +139,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
   /** @param frame Read before this returns. */
   receive(frame: Uint8Array): void {
     if (this.#isClosed) return
+    this.#silence?.heard()
     let messages: (ToServer | Rejected)[]
     try {
       messages = decodeToServer(frame)
@@ -193,7 +199,9 @@ export class NativeSession implements Subscriber, WriteOrigin {
       this.#context.database.unlisten(listener)
     }
     this.#listeners.clear()
+    this.#silence?.end()
     this.#context.onDisconnect.run(this.id)
+    this.#context.presence.leave(this.id)
     this.#context.ended(this)
   }
 
@@ -210,7 +218,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
   // Subscriber
 
   canceled(live: LiveQuery, error: RequestError): void {
-    const key = listenKey(live.path, live.query)
+    const key = live.isMessages ? messagesKey(live.path) : listenKey(live.path, live.query)
     const listener = this.#listeners.get(key)
     if (listener === undefined) return
     this.#listeners.delete(key)
@@ -279,6 +287,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
     if (this.#isVerifying) return true
     switch (message.type) {
       case 'listen':
+      case 'listenMessages':
       case 'get':
         if (this.#unsettledWrites > 0) return true
         if (this.#context.database.isReadable) return false
@@ -329,11 +338,13 @@ export class NativeSession implements Subscriber, WriteOrigin {
         return this.#write(id, entries)
       }
       case 'compareAndSet':
-        return this.#write(id, setEntries(message.path, message.value), message.revision)
+        return this.#write(id, setEntries(message.path, message.value), {
+          expectedRevision: message.revision,
+        })
       case 'listen':
         return this.#listen(id, message.path, message.query, message.delivery)
       case 'unlisten':
-        this.#unlisten(message.path, message.query)
+        this.#endListen(listenKey(message.path, message.query))
         return this.#ack(id)
       case 'get': {
         const { revision, value } = this.#context.database.get(this.identity, message.path, message.query)
@@ -355,44 +366,49 @@ export class NativeSession implements Subscriber, WriteOrigin {
       case 'ping':
         return this.#send({ type: 'pong', id, serverTimeMs: this.#context.nowMs() })
       case 'send':
+        return this.#write(id, messageEntries(message.path, message.value), { isMessage: true })
       case 'listenMessages':
+        return this.#listenMessages(id, message.path)
       case 'unlistenMessages':
+        this.#endListen(messagesKey(message.path))
+        return this.#ack(id)
       case 'presenceSet':
+        return this.#setPresence(id, message.path, message.value, message.ttlMs)
       case 'presenceEnd':
-        throw new RequestError('notSupported', `this server does not know \`${message.type}\` yet`)
+        this.#context.presence.end(this.id, message.path, this, id)
+        this.#unsettledWrites += 1
+        return
       default:
         return unreachable(message)
     }
   }
 
-  /** @param emptyAt Where a write without entries would write. */
   #write(
     id: number,
     entries: readonly Entry[],
-    expectedRevision: number | null = null,
-    emptyAt: Path | null = null,
+    more: Partial<Pick<Write, 'expectedRevision' | 'emptyAt' | 'isMessage'>> = {},
   ): void {
     this.#unsettledWrites += 1
     this.#context.database.submit({
       entries,
-      ...(emptyAt === null ? {} : { emptyAt }),
       identity: this.identity,
-      expectedRevision,
+      expectedRevision: null,
       isCheckOnly: false,
       records: null,
       origin: this,
       id,
       bytes: this.#messageBytes,
+      ...more,
     })
   }
 
   #update(id: number, path: Path, entries: readonly Entry[]): void {
-    this.#write(id, entries, null, entries.length === 0 ? path : null)
+    this.#write(id, entries, entries.length === 0 ? { emptyAt: path } : {})
   }
 
   #register(id: number, path: Path, entries: readonly Entry[]): void {
     // Nothing to do later; whether it may be done is asked all the same.
-    if (entries.length === 0) return this.#write(id, entries, null, path)
+    if (entries.length === 0) return this.#write(id, entries, { emptyAt: path })
     this.#unsettledWrites += 1
     try {
       this.#context.onDisconnect.register(this.id, {
@@ -409,14 +425,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
 
   #listen(id: number, path: Path, query: Query | null, delivery?: Delivery): void {
     const key = listenKey(path, query)
-    if (!this.#listeners.has(key) && this.#listeners.size >= this.#context.limits.listensMax) {
-      throw new RequestError(
-        'tooManyListens',
-        `a connection may hold at most ${this.#context.limits.listensMax} listens; unlisten some first`,
-      )
-    }
-    // Listening again to the same query starts it anew.
-    this.#unlisten(path, query)
+    this.#makeRoomFor(key)
     // Known before the listener is: one that falls behind must have been subscribed, and this one never was.
     if (this.#isFull) this.#becomeSlow()
     const { listener, revision, value, warning } = this.#context.database.listen(this, path, query)
@@ -431,8 +440,44 @@ export class NativeSession implements Subscriber, WriteOrigin {
     this.wire.subscribe(listener.live, this.#sink, listener.delivery)
   }
 
-  #unlisten(path: Path, query: Query | null): void {
-    const key = listenKey(path, query)
+  /** Messages are not owed to anyone: they need no snapshot to start from, and who is slow misses some. */
+  #listenMessages(id: number, path: Path): void {
+    const key = messagesKey(path)
+    this.#makeRoomFor(key)
+    const { listener, revision } = this.#context.database.listenMessages(this, path)
+    this.#listeners.set(key, listener)
+    this.#send(snapshotMessage(id, listener.live.id, revision, null, null))
+    this.wire.subscribe(listener.live, this.#sink)
+  }
+
+  /** Listening again to the same starts it anew. @throws {RequestError} `too_many_listens` */
+  #makeRoomFor(key: string): void {
+    const { listensMax } = this.#context.limits
+    if (!this.#listeners.has(key) && this.#listeners.size >= listensMax) {
+      throw new RequestError(
+        'tooManyListens',
+        `a connection may hold at most ${listensMax} listens; unlisten some first`,
+      )
+    }
+    this.#endListen(key)
+  }
+
+  #setPresence(id: number, path: Path, state: unknown, ttlMs: number | null): void {
+    if (ttlMs !== null) assertTtl(ttlMs)
+    this.#context.presence.set(this.id, path, state, { identity: this.identity, origin: this, id })
+    this.#pushKeys ??= new Map()
+    this.#pushKeys.set(id, presenceKey(this.identity, this.id))
+    this.#unsettledWrites += 1
+    if (ttlMs === null || ttlMs >= (this.#silence?.ttlMs ?? Number.POSITIVE_INFINITY)) return
+    this.#silence?.end()
+    this.#silence = new Silence(ttlMs, () => {
+      // Left at once: a peer that is gone answers no close frame.
+      this.closed()
+      this.#sink.close(closeReasons.idle)
+    })
+  }
+
+  #endListen(key: string): void {
     const listener = this.#listeners.get(key)
     if (listener === undefined) return
     this.#listeners.delete(key)
@@ -482,6 +527,8 @@ export class NativeSession implements Subscriber, WriteOrigin {
   #becomes(identity: Identity, expiresAtMs: number | null): void {
     if (this.#expiry !== null) clearTimeout(this.#expiry)
     this.#expiry = null
+    const isOther = presenceKey(identity, this.id) !== presenceKey(this.identity, this.id)
+    if (isOther) this.#context.presence.leave(this.id)
     this.identity = identity
     if (expiresAtMs !== null) this.#expireAt(expiresAtMs)
     this.#context.database.identityChanged(this.#listeners.values())
@@ -547,6 +594,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
   }
 
   #fallBehind(listener: Listener): void {
+    if (listener.live.isMessages) return
     if (this.#behind?.has(listener)) return
     this.wire.unsubscribe(listener.live, this.#sink, listener.delivery)
     this.#behind ??= new Map()
@@ -612,6 +660,11 @@ export class NativeSession implements Subscriber, WriteOrigin {
 
 function listenKey(path: Path, query: Query | null): string {
   return query === null ? path.join('/') : `${path.join('/')}?${queryKey(query)}`
+}
+
+/** No path has a `#`. */
+function messagesKey(path: Path): string {
+  return `#${path.join('/')}`
 }
 
 function unreachable(message: never): never {

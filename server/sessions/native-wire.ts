@@ -2,7 +2,14 @@
  * The native wire: one encoding of a patch for all native sessions on a query, sent through one topic.
  */
 import { strict as assert } from 'node:assert'
-import { type Delivery, Encoder, encodeToClient, type Step } from '../../protocol/index.ts'
+import {
+  type Delivery,
+  Encoder,
+  encodeToClient,
+  type Step,
+  type ToClient,
+  type Value,
+} from '../../protocol/index.ts'
 import type { Wire } from '../listeners/listener.ts'
 import type { LiveQuery } from '../listeners/listener-tree.ts'
 import { PacedDelivery, type Present } from './paced-delivery.ts'
@@ -62,9 +69,19 @@ export class NativeWire implements Wire {
     if (subscribers !== undefined) this.#send(live, this.#topic(live), steps, revision, subscribers)
   }
 
+  deliverMessages(live: LiveQuery, values: readonly Value[], revision: number): void {
+    const subscribers = this.#subscribers.get(live)
+    if (subscribers === undefined) return
+    this.#publish(this.#topic(live), { type: 'message', queryId: live.id, revision, values }, subscribers)
+  }
+
   #send(live: LiveQuery, topic: string, steps: readonly Step[], revision: number, subscribers: number): void {
+    this.#publish(topic, { type: 'patch', queryId: live.id, revision, steps }, subscribers)
+  }
+
+  #publish(topic: string, message: ToClient, subscribers: number): void {
     this.#encoder.reset()
-    encodeToClient(this.#encoder, { type: 'patch', queryId: live.id, revision, steps })
+    encodeToClient(this.#encoder, message)
     const bytes = this.#encoder.view()
     this.#publisher.publish(topic, bytes)
     this.#counters.deliveries += subscribers

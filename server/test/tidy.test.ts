@@ -108,7 +108,7 @@ const SERVER_LAYERS: readonly RegExp[] = [
   /^server\/(server\.ts|front\.ts|workers\/)/,
   /^server\/(transport\/|databases\.ts)/,
   /^server\/sessions\//,
-  /^server\/(database|on-disconnect)\.ts$/,
+  /^server\/(database|on-disconnect|presence)\.ts$/,
   /^server\//,
 ]
 
