@@ -116,12 +116,12 @@ const declared = {
     slowConsumerSoftBytes: option(
       bytes(16 * KiB, GiB),
       MiB,
-      'Unsent bytes from which a connection counts as slow and gets the latest state instead of each change.',
+      'Unsent bytes from which a connection counts as slow: it gets the latest of each place when it reads again.',
     ),
     slowConsumerHardBytes: option(
       bytes(64 * KiB, 4 * GiB),
       64 * MiB,
-      'Unsent bytes at which a slow connection is closed.',
+      'Bytes of answers waiting for a slow connection at which it is closed. Changes take 16 MiB a database for all of them.',
     ),
     slowConsumerDeadlineMs: option(
       duration(SECOND, 10 * MINUTE),

@@ -90,6 +90,14 @@ export interface ReadResult {
   value: Value
 }
 
+/** A listener that is not told of each change. */
+export interface Behind {
+  /** Revision up to which it certainly was sent everything. */
+  since: number
+  /** Newest revision of which it may have been sent something. */
+  at: number
+}
+
 /** What a listener that fell behind lacks: a step, empty when that is nothing, or the whole value. */
 export type Missed = ReadResult | { revision: number; step: Step }
 
@@ -316,22 +324,29 @@ export class Database {
     return { revision: this.#publishedRevision, value: this.#queries.valueOf(listener.live) }
   }
 
-  /**
-   * From now on a listener is told of no change by itself, until `caughtUp` or its end; what changes is kept by place.
-   * @returns The revision it certainly has been brought to, for `missedSince`.
-   */
-  fallsBehind({ live }: Listener): number {
-    return this.#conflation.track(live)
+  /** Newest revision of which every listener that is not behind certainly was sent all. */
+  get certainRevision(): number {
+    return this.#conflation.confirmed
   }
 
-  /** What a listener that holds an older revision lacks. @throws {RequestError} `too_large` */
-  missedSince(revision: number, listener: Listener): Missed {
+  /** From now on a listener is not told of each change; what changes is kept by place until `caughtUp`. */
+  fallsBehind({ live, delivery }: Listener): Behind {
+    this.#conflation.track(live)
+    // One that hears now and then may not have been told of what was long confirmed to others: it is owed the whole value.
+    const since = delivery === undefined ? this.#conflation.confirmed : -1
+    return { since, at: this.#publishedRevision }
+  }
+
+  /** What a listener that fell behind lacks. @throws {RequestError} `too_large` */
+  missed({ since, at }: Behind, listener: Listener): Missed {
     assert(this.isReadable)
     const { live } = listener
-    const changed = live.changed?.since(revision) ?? null
-    const step = changed === null ? null : this.#queries.stepTo(live, changed)
-    if (step !== null) return { revision: this.#publishedRevision, step }
-    return this.snapshotOf(listener)
+    const revision = this.#publishedRevision
+    const changed = live.changed?.since(since) ?? null
+    if (changed?.paths.length === 0) return { revision, step: [] }
+    // It may hold a patch of this revision though one before was dropped: then it would ignore another of the same.
+    const step = changed === null || at === revision ? null : this.#queries.stepTo(live, changed)
+    return step === null ? this.snapshotOf(listener) : { revision, step }
   }
 
   /** A listener that fell behind is told of each change again, or of none any more. */

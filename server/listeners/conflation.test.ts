@@ -16,7 +16,7 @@ import {
   withValueAt,
 } from '../../protocol/index.ts'
 import { loadRuleset } from '../../rules/index.ts'
-import { Database } from '../database.ts'
+import { type Behind, Database } from '../database.ts'
 import { admin } from '../identity.ts'
 import type { Entry } from '../store/store.ts'
 import { openMemoryStore } from '../store/store-memory.ts'
@@ -79,7 +79,7 @@ interface Client {
   listener: Listener
   held: { revision: number; value: Value }[]
   /** Null while it hears everything. */
-  since: number | null
+  behind: Behind | null
 }
 
 class Recorder implements Wire, Subscriber {
@@ -90,7 +90,7 @@ class Recorder implements Wire, Subscriber {
 
   deliver(live: LiveQuery, steps: readonly Step[], revision: number): void {
     for (const client of this.clients) {
-      if (client.listener.live === live && client.since === null) apply(client, steps, revision)
+      if (client.listener.live === live && client.behind === null) apply(client, steps, revision)
     }
   }
 
@@ -134,7 +134,7 @@ async function follow(turns: readonly Turn[], listens: { path: Path; query: numb
   for (const at of listens) {
     const query = QUERIES[at.query]!
     const { listener, value, revision } = database.listen(recorder, at.path, query)
-    recorder.clients.push({ path: at.path, query, listener, held: [{ revision, value }], since: null })
+    recorder.clients.push({ path: at.path, query, listener, held: [{ revision, value }], behind: null })
   }
   let model: Value = null
   for (const { writes, stalls, resumes, isQuiet } of turns) {
@@ -154,7 +154,7 @@ async function follow(turns: readonly Turn[], listens: { path: Path; query: numb
     }
     await database.idle()
     for (const client of recorder.clients.slice(0, resumes)) catchUp(database, client)
-    for (const client of recorder.clients) if (client.since === null) assertHolds(client, model)
+    for (const client of recorder.clients) if (client.behind === null) assertHolds(client, model)
   }
   for (const client of recorder.clients) {
     catchUp(database, client)
@@ -166,22 +166,22 @@ async function follow(turns: readonly Turn[], listens: { path: Path; query: numb
 
 /** As if all that is not certain to have arrived had been dropped. */
 function stall(database: Database, client: Client): void {
-  if (client.since !== null) return
-  const since = database.fallsBehind(client.listener)
-  client.since = since
+  if (client.behind !== null) return
+  client.behind = database.fallsBehind(client.listener)
+  const { since } = client.behind
   const certain = client.held.filter(({ revision }) => revision <= since)
   client.held = certain.length > 0 ? certain : client.held.slice(0, 1)
 }
 
 function catchUp(database: Database, client: Client): void {
-  if (client.since === null) return
-  const missed = database.missedSince(client.since, client.listener)
+  if (client.behind === null) return
+  const missed = database.missed(client.behind, client.listener)
   if ('value' in missed) client.held.push(missed)
   else if (missed.step.length > 0) apply(client, [missed.step], missed.revision)
   // What is sent to one listener alone is not dropped.
   client.held = client.held.slice(-1)
   database.caughtUp(client.listener)
-  client.since = null
+  client.behind = null
 }
 
 function assertHolds({ path, query, held }: Client, model: Value): void {
@@ -283,13 +283,13 @@ test('a listener is brought up to date from before all that may have been droppe
   publish('a', 6)
   turns.shift()!()
   publish('b', 7)
-  const since = conflation.track(live)
-  const missed = live.changed!.since(since)
+  conflation.track(live)
+  const missed = live.changed!.since(conflation.confirmed)
   for (let n = 0; n < 3; n++) turns.shift()!()
+  conflation.track(live)
 
-  expect(since).toBe(5)
   expect(missed?.paths).toEqual(['a', 'b'])
-  expect(conflation.track(live)).toBe(7)
+  expect(conflation.confirmed).toBe(7)
   expect(turns).toEqual([])
   conflation.release(live)
   conflation.release(live)

@@ -137,13 +137,17 @@ export class Conflation {
   readonly #afterTurn: (call: () => void) => void
   /** Groups of which nobody knows yet whether all who listen were sent them. */
   readonly #unconfirmed: { touched: Touched; revision: number; turn: number }[] = []
-  /** Newest revision of which everyone was sent all, except those known to be behind. */
   #confirmed: number
   #turn = 0
 
   constructor(revision: number, afterTurn: (call: () => void) => void = setImmediate) {
     this.#confirmed = revision
     this.#afterTurn = afterTurn
+  }
+
+  /** Newest revision of which everyone certainly was sent all, except those known to be behind. */
+  get confirmed(): number {
+    return this.#confirmed
   }
 
   /** To be called with every group, before it is sent. */
@@ -153,11 +157,8 @@ export class Conflation {
     this.#unconfirmed.push({ touched, revision, turn: this.#turn })
   }
 
-  /**
-   * From now on what changes in a query is kept, until `release`.
-   * @returns The revision that a listener certainly has, even if messages to it were dropped just now.
-   */
-  track(live: LiveQuery): number {
+  /** From now on what changes in a query after `confirmed` is kept, until `release`. */
+  track(live: LiveQuery): void {
     if (live.changed === null) {
       live.changed = new ChangedPaths(this.#confirmed, this.#budget)
       for (const { touched, revision } of this.#unconfirmed) {
@@ -166,7 +167,6 @@ export class Conflation {
       }
     }
     live.changed.followers += 1
-    return this.#confirmed
   }
 
   release(live: LiveQuery): void {

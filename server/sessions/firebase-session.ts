@@ -8,7 +8,7 @@
  */
 import { closeReasons, type Path, RequestError, type Value } from '../../protocol/index.ts'
 import type { Verified, Verifier } from '../auth.ts'
-import type { Database } from '../database.ts'
+import type { Behind, Database, Missed } from '../database.ts'
 import { anonymous, type Identity } from '../identity.ts'
 import type { Listener, Subscriber } from '../listeners/listener.ts'
 import type { LiveQuery } from '../listeners/listener-tree.ts'
@@ -33,7 +33,7 @@ import {
   type Writing,
 } from './firebase-messages.ts'
 import { type HeldAnswer, Outbox, type OutboxLimits } from './firebase-outbox.ts'
-import { type FirebaseWire, pushTag, type Receiver } from './firebase-wire.ts'
+import { catchUpPushes, type FirebaseWire, pushTag, type Receiver } from './firebase-wire.ts'
 import type { SessionCounters } from './native-session.ts'
 import type { Sink } from './sink.ts'
 
@@ -111,8 +111,8 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
   /** Answers of the group being settled, to leave in one packet. */
   #answers: string[] = []
   #expiry: NodeJS.Timeout | null = null
-  /** Listens whose client does not hold what it was to hold: owed the whole value. */
-  readonly #stale = new Set<Listen>()
+  /** Listens that get no pushes while the client is slow; null for one whose client was not sent the first value. */
+  readonly #behind = new Map<Listen, Behind | null>()
   #isClosed = false
 
   constructor(context: FirebaseSessionContext, options: FirebaseSessionOptions) {
@@ -179,16 +179,27 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
       setImmediate(() => this.drained())
       return
     }
-    if (!this.#outbox.catchUp(this.#wholeValues())) return
-    for (const { listener, tag } of this.#listens.values()) this.wire.subscribe(listener.live, tag, this)
+    let hasCaughtUp = false
+    this.sink.cork(() => {
+      hasCaughtUp = this.#outbox.catchUp(this.#missed())
+    })
+    if (!hasCaughtUp) return
+    for (const [{ listener, tag }] of this.#behind) {
+      this.#database.caughtUp(listener)
+      this.wire.subscribe(listener.live, tag, this)
+    }
+    this.#behind.clear()
     this.#work()
   }
 
   /** Pushes to this connection were dropped because its socket is full; nobody knows which. */
   dropped(): void {
     if (this.#isClosed) return
-    for (const listen of this.#listens.values()) this.#stale.add(listen)
     this.#outbox.becomeSlow()
+    const since = this.#database.certainRevision
+    for (const behind of this.#behind.values()) {
+      if (behind !== null) behind.since = Math.min(behind.since, since)
+    }
   }
 
   closed(): void {
@@ -222,13 +233,9 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
 
   // Receiver
 
-  push(live: LiveQuery, tag: number | null, message: string): void {
-    if (!this.#outbox.trySend(message)) this.missed(live, tag)
-  }
-
-  missed(live: LiveQuery, tag: number | null): void {
-    const listen = this.#listens.get(listenKey(live.path, tag))
-    if (listen !== undefined) this.#stale.add(listen)
+  push(message: string): void {
+    // One that does not fit is among what the listen lacks once the client has caught up.
+    this.#outbox.trySend(message)
   }
 
   // Subscriber
@@ -419,15 +426,14 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
     const listen: Listen = { path, tag, wireQuery, listener, heldAnswer: null }
     const isWithClient = isHeld(hash, value) || this.#outbox.trySend(wholeValue(listener.live, value, tag))
     this.#listens.set(key, listen)
-    if (this.#outbox.isSlow) this.wire.suspend(listener.live, tag, this)
-    else this.wire.subscribe(listener.live, tag, this)
+    if (!this.#outbox.isSlow) this.wire.subscribe(listener.live, tag, this)
+    else this.#behind.set(listen, isWithClient ? this.#database.fallsBehind(listener) : null)
     if (isWithClient) {
       this.#send(ok)
       return
     }
     const held: HeldAnswer = { text: ok }
     listen.heldAnswer = { number, answer: held }
-    this.#stale.add(listen)
     this.#outbox.hold(held)
   }
 
@@ -440,8 +446,8 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
   #drop(listen: Listen, isKnownToDatabase: boolean): void {
     const { path, tag, listener } = listen
     this.#listens.delete(listenKey(path, tag))
-    this.#stale.delete(listen)
-    this.wire.unsubscribe(listener.live, tag, this)
+    if (this.#behind.get(listen)) this.#database.caughtUp(listener)
+    if (!this.#behind.delete(listen)) this.wire.unsubscribe(listener.live, tag, this)
     if (isKnownToDatabase) this.#database.unlisten(listener)
   }
 
@@ -536,25 +542,44 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
   /** Pushes stop and answers are held back. As the socket drains, the session is brought to the server's state. */
   #becameSlow(): void {
     this.#context.counters.slowConsumers += 1
-    for (const { listener, tag } of this.#listens.values()) this.wire.suspend(listener.live, tag, this)
+    for (const listen of this.#listens.values()) {
+      this.wire.unsubscribe(listen.listener.live, listen.tag, this)
+      this.#behind.set(listen, this.#database.fallsBehind(listen.listener))
+    }
   }
 
-  *#wholeValues(): Iterator<string> {
-    for (const listen of this.#stale) {
+  /** What the client lacks, listen by listen: the latest of each place that changed, or the whole value. */
+  *#missed(): Iterator<string> {
+    for (const [listen, behind] of this.#behind) {
       const { listener, tag } = listen
-      let value: Value
+      let missed: Missed
       try {
-        value = this.#database.snapshotOf(listener).value
+        missed =
+          behind === null ? this.#database.snapshotOf(listener) : this.#database.missed(behind, listener)
       } catch (error) {
         if (!(error instanceof RequestError)) throw error
         // Its value has grown past what one read may take: this listen ends, the others go on.
         this.#end(listen, true, error)
         continue
       }
-      this.#stale.delete(listen)
-      listen.heldAnswer = null
-      yield wholeValue(listener.live, value, tag)
+      const messages =
+        'value' in missed
+          ? [wholeValue(listener.live, missed.value, tag)]
+          : catchUpPushes(listener.live, missed.step, tag)
+      const last = messages.pop()
+      yield* messages
+      // What is taken from here leaves before all else: from now on the listen lacks only what comes after.
+      this.#behind.set(listen, this.#toldUpTo(missed.revision, listen, behind))
+      if (last !== undefined) yield last
     }
+  }
+
+  #toldUpTo(revision: number, listen: Listen, behind: Behind | null): Behind {
+    if (behind === null) {
+      this.#database.fallsBehind(listen.listener)
+      listen.heldAnswer = null
+    }
+    return { since: revision, at: revision }
   }
 }
 

@@ -16,16 +16,7 @@ import type { Publisher, Sink } from './sink.ts'
 export interface Receiver {
   readonly sink: Sink
   /** A push too long for one frame: its pieces may not be dropped one by one, as frames of a topic are. */
-  push(live: LiveQuery, tag: number | null, message: string): void
-  /** Something changed while the listen was suspended. */
-  missed(live: LiveQuery, tag: number | null): void
-}
-
-/** Who listens to one query under one tag. */
-interface Receivers {
-  subscribed: Set<Receiver>
-  /** Too slow for pushes; they only hear that there was something. */
-  suspended: Set<Receiver>
+  push(message: string): void
 }
 
 export class FirebaseWire implements Wire {
@@ -33,8 +24,8 @@ export class FirebaseWire implements Wire {
   readonly #publisher: Publisher
   readonly #counters: DeliveryCounters
   readonly #topicPrefix: string
-  /** By tag; null for listens to the whole value. */
-  readonly #receivers = new Map<LiveQuery, Map<number | null, Receivers>>()
+  /** Who listens to a query, by tag; null for listens to the whole value. */
+  readonly #receivers = new Map<LiveQuery, Map<number | null, Set<Receiver>>>()
 
   constructor(database: string, publisher: Publisher, counters: DeliveryCounters) {
     this.#topicPrefix = `firebase/${database}/`
@@ -43,64 +34,43 @@ export class FirebaseWire implements Wire {
   }
 
   subscribe(live: LiveQuery, tag: number | null, receiver: Receiver): void {
-    const { subscribed, suspended } = this.#of(live, tag)
-    suspended.delete(receiver)
-    if (subscribed.has(receiver)) return
-    subscribed.add(receiver)
+    let tags = this.#receivers.get(live)
+    if (tags === undefined) {
+      tags = new Map()
+      this.#receivers.set(live, tags)
+    }
+    const receivers = tags.get(tag)
+    if (receivers === undefined) tags.set(tag, new Set([receiver]))
+    else receivers.add(receiver)
     receiver.sink.subscribe(this.#topic(live, tag))
   }
 
-  suspend(live: LiveQuery, tag: number | null, receiver: Receiver): void {
-    const { subscribed, suspended } = this.#of(live, tag)
-    if (subscribed.delete(receiver)) receiver.sink.unsubscribe(this.#topic(live, tag))
-    suspended.add(receiver)
-  }
-
   unsubscribe(live: LiveQuery, tag: number | null, receiver: Receiver): void {
-    const { subscribed, suspended } = this.#of(live, tag)
-    if (subscribed.delete(receiver)) receiver.sink.unsubscribe(this.#topic(live, tag))
-    suspended.delete(receiver)
-    if (subscribed.size + suspended.size > 0) return
-    const tags = this.#receivers.get(live)!
-    tags.delete(tag)
-    if (tags.size === 0) this.#receivers.delete(live)
+    const tags = this.#receivers.get(live)
+    const receivers = tags?.get(tag)
+    if (!receivers?.delete(receiver)) return
+    receiver.sink.unsubscribe(this.#topic(live, tag))
+    if (receivers.size > 0) return
+    tags!.delete(tag)
+    if (tags!.size === 0) this.#receivers.delete(live)
   }
 
   deliver(live: LiveQuery, steps: readonly Step[]): void {
     const tags = this.#receivers.get(live)
     if (tags === undefined) return
     for (const open of pushesOf(live, stepsThatLast(live, steps))) {
-      for (const [tag, { subscribed }] of tags) {
-        const named = pushTag(live, tag)
-        const message = named === null ? `${open}}}}` : `${open},"t":${named}}}}`
-        this.#send(live, tag, subscribed, message)
-      }
+      for (const [tag, receivers] of tags) this.#send(live, tag, receivers, withTag(open, live, tag))
     }
-    for (const [tag, { suspended }] of tags) for (const receiver of suspended) receiver.missed(live, tag)
   }
 
   #send(live: LiveQuery, tag: number | null, receivers: Set<Receiver>, message: string): void {
     this.#counters.deliveries += receivers.size
     this.#counters.deliveredBytes += receivers.size * message.length
     if (message.length > PIECE_UNITS_MAX) {
-      for (const receiver of [...receivers]) receiver.push(live, tag, message)
+      for (const receiver of [...receivers]) receiver.push(message)
       return
     }
     this.#publisher.publish(this.#topic(live, tag), Buffer.from(message), 'text')
-  }
-
-  #of(live: LiveQuery, tag: number | null): Receivers {
-    let tags = this.#receivers.get(live)
-    if (tags === undefined) {
-      tags = new Map()
-      this.#receivers.set(live, tags)
-    }
-    let receivers = tags.get(tag)
-    if (receivers === undefined) {
-      receivers = { subscribed: new Set(), suspended: new Set() }
-      tags.set(tag, receivers)
-    }
-    return receivers
   }
 
   #topic(live: LiveQuery, tag: number | null): string {
@@ -115,6 +85,25 @@ export class FirebaseWire implements Wire {
  */
 export function pushTag(live: LiveQuery, tag: number | null): number | null {
   return live.window === null ? null : tag
+}
+
+/** The pushes that bring one listen alone up to date. */
+export function catchUpPushes(live: LiveQuery, step: Step, tag: number | null): string[] {
+  const values: (string | Value)[] = []
+  // Clients take the members of a push in the order of their keys, and a place that is not there yet has no priority.
+  const priorities: (string | Value)[] = []
+  for (let i = 0; i < step.length; i += 2) {
+    const isPriority = /(^|\/)\.priority$/.test(step[i] as string) && step[i + 1] !== null
+    ;(isPriority ? priorities : values).push(step[i]!, step[i + 1]!)
+  }
+  return [values, priorities]
+    .filter((part) => part.length > 0)
+    .map((part) => withTag(pushOf(live, part), live, tag))
+}
+
+function withTag(open: string, live: LiveQuery, tag: number | null): string {
+  const named = pushTag(live, tag)
+  return named === null ? `${open}}}}` : `${open},"t":${named}}}}`
 }
 
 /** A query that turns from a window into the whole value, or back, starts anew: what its steps before did is part of it. */

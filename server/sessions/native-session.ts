@@ -24,7 +24,7 @@ import {
   type Value,
 } from '../../protocol/index.ts'
 import type { Verified, Verifier } from '../auth.ts'
-import type { Database } from '../database.ts'
+import type { Behind, Database } from '../database.ts'
 import { anonymous, type Identity } from '../identity.ts'
 import type { Listener, Subscriber } from '../listeners/listener.ts'
 import type { LiveQuery } from '../listeners/listener-tree.ts'
@@ -80,6 +80,8 @@ const WORK_SLICE_MS = 2
 
 /** One for the process: a frame is encoded and sent within one call. */
 const encoder = new Encoder()
+/** For the frame that brings a slow consumer up to date, while answers are encoded. */
+const catchUpFrame = new Encoder()
 
 export class NativeSession implements Subscriber, WriteOrigin {
   readonly id: string
@@ -101,8 +103,8 @@ export class NativeSession implements Subscriber, WriteOrigin {
   #pushKeys: Map<number, string> | null = null
   #expiry: NodeJS.Timeout | null = null
   #isSlow = false
-  /** Listeners that get no patches until a whole value was sent, with the id of a listen not yet answered. */
-  #behind: Map<Listener, number | null> | null = null
+  /** Listeners that get no patches until they were sent what they lack; or the id of a listen not yet answered. */
+  #behind: Map<Listener, number | Behind> | null = null
   #slowDeadline: NodeJS.Timeout | null = null
   /** Answers held back while the socket is full. */
   #heldBack: Uint8Array[] = NOTHING
@@ -598,7 +600,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
     if (this.#behind?.has(listener)) return
     this.wire.unsubscribe(listener.live, this.#sink, listener.delivery)
     this.#behind ??= new Map()
-    this.#behind.set(listener, null)
+    this.#behind.set(listener, this.#context.database.fallsBehind(listener))
   }
 
   #holdBack(bytes: Uint8Array): void {
@@ -611,50 +613,86 @@ export class NativeSession implements Subscriber, WriteOrigin {
   }
 
   /**
-   * Sends as much as the socket takes: first whole values for what fell behind, then the answers held back, since
-   * an answer promises that what it speaks of has been sent.
+   * Sends what fell behind the latest of each place that changed, then the answers held back, since an answer
+   * promises that what it speaks of has been sent: all in one frame, or as much as the socket takes.
    */
   #catchUp(): void {
-    for (const [listener, listenId] of this.#behind ?? []) {
-      if (this.#isFull) return
-      let snapshot: { revision: number; value: Value }
-      try {
-        snapshot = this.#context.database.snapshotOf(listener)
-      } catch (error) {
-        if (!(error instanceof RequestError)) throw error
-        // Its value has grown past what one read may take: this listen ends, the others go on.
-        this.#context.database.unlisten(listener)
-        this.canceled(listener.live, error)
-        continue
-      }
-      this.#behind!.delete(listener)
-      const { revision, value } = snapshot
-      const queryId = listener.live.id
-      encoder.reset()
-      encodeToClient(
-        encoder,
-        listenId === null
-          ? { type: 'resync', queryId, revision, value }
-          : snapshotMessage(listenId, queryId, revision, value, warningFor(listener.live)),
-      )
-      this.#sink.send(encoder.view())
-      this.wire.subscribe(listener.live, this.#sink, listener.delivery)
+    const { slowConsumerSoftBytes: bytesMax } = this.#context.limits
+    const told: Listener[] = []
+    let answers = 0
+    const send = (): boolean => {
+      if (catchUpFrame.length > 0 && !this.#sink.send(catchUpFrame.view())) return false
+      catchUpFrame.reset()
+      for (const listener of told.splice(0)) this.#rejoin(listener)
+      for (const bytes of this.#heldBack.splice(0, answers)) this.#heldBackBytes -= bytes.length
+      answers = 0
+      return true
     }
-    while (this.#heldBack.length > 0) {
-      if (this.#isFull) return
-      const bytes = this.#heldBack.shift()!
-      this.#heldBackBytes -= bytes.length
-      this.#sink.send(bytes)
+
+    catchUpFrame.reset()
+    for (const [listener, held] of this.#behind ?? []) {
+      if (catchUpFrame.length > bytesMax && !(send() && !this.#isFull)) return
+      if (this.#writeMissed(listener, held)) told.push(listener)
     }
+    for (let next = this.#heldBack[0]; next !== undefined; next = this.#heldBack[answers]) {
+      const isLong = catchUpFrame.length > 0 && catchUpFrame.length + next.length > bytesMax
+      if (isLong && !(send() && !this.#isFull)) return
+      catchUpFrame.raw(next)
+      answers += 1
+    }
+    if (!send()) return
     this.#isSlow = false
     this.#behind = null
+    this.#heldBack = NOTHING
     if (this.#slowDeadline !== null) clearTimeout(this.#slowDeadline)
     this.#slowDeadline = null
     this.#work()
   }
 
+  /** @returns False when the listen ended instead. */
+  #writeMissed(listener: Listener, held: number | Behind): boolean {
+    const { database } = this.#context
+    const { live } = listener
+    const queryId = live.id
+    try {
+      if (typeof held === 'number') {
+        const { revision, value } = database.snapshotOf(listener)
+        encodeToClient(catchUpFrame, snapshotMessage(held, queryId, revision, value, warningFor(live)))
+        return true
+      }
+      const missed = database.missed(held, listener)
+      const { revision } = missed
+      if ('value' in missed) {
+        encodeToClient(catchUpFrame, { type: 'resync', queryId, revision, value: missed.value })
+      } else if (missed.step.length > 0) {
+        encodeToClient(catchUpFrame, { type: 'patch', queryId, revision, steps: [missed.step] })
+      }
+      return true
+    } catch (error) {
+      if (!(error instanceof RequestError)) throw error
+      // Its value has grown past what one read may take: this listen ends, the others go on.
+      database.unlisten(listener)
+      this.canceled(live, error)
+      return false
+    }
+  }
+
+  /** It was sent all it lacked: it hears of each change again. */
+  #rejoin(listener: Listener): void {
+    const held = this.#behind!.get(listener)
+    this.#behind!.delete(listener)
+    if (typeof held === 'object') this.#context.database.caughtUp(listener)
+    this.wire.subscribe(listener.live, this.#sink, listener.delivery)
+  }
+
   #drop(listener: Listener): void {
-    if (!this.#behind?.delete(listener)) this.wire.unsubscribe(listener.live, this.#sink, listener.delivery)
+    const held = this.#behind?.get(listener)
+    if (held === undefined) {
+      this.wire.unsubscribe(listener.live, this.#sink, listener.delivery)
+      return
+    }
+    this.#behind!.delete(listener)
+    if (typeof held === 'object') this.#context.database.caughtUp(listener)
   }
 }
 

@@ -59,6 +59,36 @@ test('a client that stops reading for a while ends in the server’s state, each
   expect(slow.heard.length).toBeLessThan(1200)
 })
 
+test('a slow client of a large value is sent the latest of each place that changed', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: SMALL })
+  const [slow, writer] = [
+    await RawClient.connect(t, server, { ns: null }),
+    await RawClient.connect(t, server, { ns: null }),
+  ]
+  const large = Object.fromEntries(Array.from({ length: 40 }, (_, n) => [`k${n}`, CHUNK]))
+  await writer.ask('p', { p: '/room', d: { large, hot: 0, moved: { a: { n: 1 } } } })
+  await slow.ask('q', { p: '/room', h: '' })
+  const before = slow.pushes.length
+
+  slow.socket.pause()
+  for (let n = 0; n < 10; n++) slow.send('g', { p: '/room', q: {} })
+  slow.send('p', { p: '/stalled', d: true })
+  await writer.ask('q', { p: '/stalled', h: '' })
+  if (held(writer) === null) await writer.push('d', ({ d }) => d === true)
+  for (let n = 1; n <= 300; n++) writer.send('p', { p: '/room/hot', d: n })
+  writer.send('p', { p: '/room/moved/a/n', d: null })
+  writer.send('p', { p: '/room/moved/b', d: { '.value': 2, '.priority': 1 } })
+  await writer.ask('p', { p: '/room/moved/.priority', d: 'p' })
+  slow.socket.resume()
+  await slow.ask('s', {})
+
+  const pushes = slow.pushes.slice(before)
+  expect(pushes.length).toBeLessThanOrEqual(2)
+  expect(JSON.stringify(pushes).length).toBeLessThan(1000)
+  const { d: all } = await writer.ask('g', { p: '/room', q: {} })
+  expect(held(slow)).toEqual({ room: all })
+})
+
 test('what a slow client asks is answered when it reads again, after the data the answers speak of', async (t) => {
   const server = await serve(t, { rules: OPEN, config: SMALL })
   const [slow, writer] = [
