@@ -24,7 +24,15 @@ export class Dependencies {
   changesAtMs = Number.POSITIVE_INFINITY
   /** Members of `auth` that evaluated rules mention, like `uid` and `token.email`; empty text for `auth` itself. */
   readonly authFields = new Set<string>()
+  /** Further paths and aspects that were looked at, past `sightsMax`. */
+  omitted = 0
   private readonly known = new Set<string>()
+  private readonly sightsMax: number
+
+  /** @param sightsMax What is looked at past this many is counted and not kept. */
+  constructor(sightsMax = Number.POSITIVE_INFINITY) {
+    this.sightsMax = sightsMax
+  }
 
   /** An evaluated rule reads `auth`. */
   get auth(): boolean {
@@ -46,6 +54,10 @@ export class Dependencies {
   add(path: Path, aspect: Aspect, value: Sight['value']): void {
     const id = `${aspect}/${path.join('/')}`
     if (this.known.has(id)) return
+    if (this.sights.length >= this.sightsMax) {
+      this.omitted += 1
+      return
+    }
     this.known.add(id)
     this.sights.push({ path, aspect, value })
   }

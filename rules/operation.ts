@@ -14,7 +14,7 @@ import { afterWrites, jsonView } from './data-view-json.ts'
 import type { Decision } from './decision.ts'
 import type { Tracer } from './evaluation.ts'
 import { noQuery, type RuleQuery } from './query.ts'
-import type { Ruleset } from './ruleset.ts'
+import type { ReadRequest, Ruleset, WriteRequest } from './ruleset.ts'
 
 export type OperationKind = 'get' | 'set' | 'update' | 'remove'
 
@@ -28,11 +28,8 @@ export interface Operation {
   query?: Partial<RuleQuery> | null | undefined
 }
 
-export interface Outcome {
-  decision: Decision
-  /** The tree if the operation is carried out; the stored tree for a read. */
-  after: Value
-}
+/** What the rules are asked. */
+export type Question = { verb: 'read'; request: ReadRequest } | { verb: 'write'; request: WriteRequest }
 
 /** @throws {RequestError} for a path or a value that the database itself would refuse. */
 export function decide(
@@ -40,21 +37,30 @@ export function decide(
   stored: Value,
   operation: Operation,
   tracer: Tracer | null = null,
-): Outcome {
+): Decision {
+  return ask(ruleset, questionOf(stored, operation), tracer)
+}
+
+export function ask(ruleset: Ruleset, { verb, request }: Question, tracer: Tracer | null): Decision {
+  return verb === 'read'
+    ? ruleset.checkRead({ ...request, tracer })
+    : ruleset.checkWrite({ ...request, tracer })
+}
+
+/** @throws {RequestError} for a path or a value that the database itself would refuse. */
+export function questionOf(stored: Value, operation: Operation): Question {
   const { auth, nowMs } = operation
   const data = jsonView(stored)
   if (operation.kind === 'get') {
     const query = operation.query == null ? null : { ...noQuery, ...operation.query }
-    const decision = ruleset.checkRead({ path: parsePath(operation.path), auth, nowMs, data, query, tracer })
-    return { decision, after: stored }
+    return { verb: 'read', request: { path: parsePath(operation.path), auth, nowMs, data, query } }
   }
   const writes = writesOf(operation, stored)
-  const after = afterWrites(stored, writes)
-  // An update of nothing still says where it would write.
   const isEmpty = writes.length === 0
-  const locations = !isEmpty ? writes.map(([path]) => path) : [parsePath(operation.path)]
-  const newData = jsonView(after)
-  return { decision: ruleset.checkWrite({ locations, isEmpty, auth, nowMs, data, newData, tracer }), after }
+  // An update of nothing still says where it would write.
+  const locations = isEmpty ? [parsePath(operation.path)] : writes.map(([path]) => path)
+  const newData = jsonView(afterWrites(stored, writes))
+  return { verb: 'write', request: { locations, isEmpty, auth, nowMs, data, newData } }
 }
 
 function writesOf(operation: Operation, stored: Value): [Path, Value][] {

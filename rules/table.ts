@@ -111,7 +111,7 @@ function runTest(
   const name = test.name ?? `${who}: ${operation.kind} ${operation.path}`
   try {
     const before = test.data === undefined ? stored : parseValue(test.data)
-    const { decision } = decide(ruleset, before, operation, tracer)
+    const decision = decide(ruleset, before, operation, tracer)
     return { name, test, passed: isExpected(decision, test.expect), decision, problem: null }
   } catch (error) {
     return { name, test, passed: false, decision: null, problem: (error as Error).message }
