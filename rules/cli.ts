@@ -8,12 +8,12 @@ import { parseValue, RequestError } from '../protocol/index.ts'
 import { coverageHtml, formatCoverage } from './coverage.ts'
 import { type CheckReport, checkFile, formatReport, reportJson } from './diagnostics.ts'
 import { formatError } from './errors.ts'
-import { explain, formatExplanation } from './explain.ts'
+import { type Explanation, explain, formatExplanation } from './explain.ts'
 import { loadRuleset } from './load.ts'
 import { formatMutation } from './mutate.ts'
-import type { OperationKind } from './operation.ts'
+import type { Operation, OperationKind } from './operation.ts'
 import { compileToPlain } from './plain.ts'
-import type { RuleQuery } from './query.ts'
+import { parseRuleQuery } from './query.ts'
 import { InputError, readInput } from './read-input.ts'
 import type { Ruleset } from './ruleset.ts'
 import { DEFAULT_NOW_MS } from './table.ts'
@@ -35,44 +35,55 @@ const processLine: CommandLine = {
 }
 
 export function addRulesCommands(program: Command, line: CommandLine = processLine): void {
-  const rules = program.command('rules').description('check, test, explain and compile security rules')
+  const rules = program.command('rules').description('Check, test, explain and compile security rules.')
   rules
     .command('check')
-    .description('report every error in rules files, and warn about likely mistakes')
-    .argument('<files...>')
+    .description('Report every error in rules files, and warn about likely mistakes.')
+    .argument('<files...>', 'rules files')
     .option('--json', 'print findings as JSON')
     .option('--strict', 'exit with 1 on warnings too')
+    .addHelpText('after', '\nExits with 0 when no file has errors, with 1 when one has.')
     .action((files: string[], options: CheckOptions) => guarded(line, () => check(files, options, line)))
   rules
     .command('test')
-    .description('run table tests (*.rules.test.json, or modules that export tables)')
-    .argument('<files...>')
+    .description('Run tables of tests.')
+    .argument('<files...>', 'tables: *.rules.test.json, or modules (.ts, .mts, .js, .mjs) that export them')
     .option('--rules <file>', 'rules for tables that name none')
-    .option('--coverage', 'show conditions that no test saw true or false')
+    .option('--coverage', 'show conditions that no test saw both true and false')
     .option('--coverage-json <file>', 'write coverage as JSON')
     .option('--coverage-html <file>', 'write coverage as a page')
-    .option('--mutate', 'show conditions that no test would miss')
+    .option('--mutate', 'show conditions that could go without a test failing')
+    .addHelpText('after', '\nExits with 1 when a test fails, or with --mutate when a change goes unnoticed.')
     .action((files: string[], options: TestFlags) => guarded(line, () => test(files, options, line)))
   rules
     .command('explain')
-    .description('decide one operation and show how')
-    .argument('<file>', 'rules file')
+    .description('Decide one operation and show how.')
+    .argument('<rules>', 'rules file, or the URL of a running server, such as http://127.0.0.1:9000')
     .argument('<operation>', 'get, set, update or remove')
-    .argument('<path>')
-    .argument('[value]', 'JSON to write')
-    .option('--data <file>', 'JSON file with the stored tree')
-    .option('--auth <json>', 'what rules see as auth; leave out for signed out')
-    .option('--query <json>', 'query parameters of a get')
-    .option('--now <milliseconds>', 'server time')
-    .option('--json', 'print the trace as JSON')
+    .argument('<path>', 'such as /rooms/r1')
+    .argument('[value]', 'JSON to write; for update an object from paths to values')
+    .option('--data <file>', 'with a rules file: JSON file with the stored tree (default: nothing stored)')
+    .option('--auth <json>', 'what rules see as auth (default: signed out)')
+    .option('--query <json>', 'parameters of a get, such as {"limitToFirst":10}')
+    .option(
+      '--now <milliseconds>',
+      `server time, Unix milliseconds (default: ${DEFAULT_NOW_MS} with a file, the time of a server)`,
+    )
+    .option('--database <name>', 'with a server: which of its databases', 'default')
+    .option(
+      '--admin-key-file <path>',
+      'with a server that is not --dev: file with the admin key [HEARTH_ADMIN_KEY]',
+    )
+    .option('--json', 'print the explanation as JSON')
+    .addHelpText('after', '\nExits with 0 when the operation is allowed, with 1 when it is denied.')
     .action(
-      (file: string, operation: string, path: string, value: string | undefined, options: ExplainFlags) =>
-        guarded(line, () => explainOperation(file, operation, path, value, options, line)),
+      (rulesAt: string, operation: string, path: string, value: string | undefined, flags: ExplainFlags) =>
+        guarded(line, () => explainOperation({ rulesAt, operation, path, value, flags }, line)),
     )
   rules
     .command('compile')
-    .description("print the plain Firebase file for one that uses Hearth's extensions")
-    .argument('<file>')
+    .description("Print the plain Firebase file for one that uses Hearth's extensions.")
+    .argument('<file>', 'rules file')
     .action((file: string) => guarded(line, () => compile(file, line)))
 }
 
@@ -89,8 +100,18 @@ interface TestFlags {
   mutate?: boolean
 }
 
+interface ExplainCall {
+  rulesAt: string
+  operation: string
+  path: string
+  value: string | undefined
+  flags: ExplainFlags
+}
+
 interface ExplainFlags {
   data?: string
+  database: string
+  adminKeyFile?: string
   auth?: string
   query?: string
   now?: string
@@ -158,14 +179,19 @@ function printRuns({ runs }: TestReport, elapsedMs: number, line: CommandLine): 
   line.out(`${passed} passed, ${failed} failed in ${elapsedMs.toFixed(0)} ms`)
 }
 
-async function explainOperation(
-  file: string,
-  operation: string,
-  path: string,
-  value: string | undefined,
-  flags: ExplainFlags,
-  line: CommandLine,
-): Promise<void> {
+async function explainOperation(call: ExplainCall, line: CommandLine): Promise<void> {
+  const operation = operationOf(call)
+  const { rulesAt, flags } = call
+  const explanation = /^https?:\/\//.test(rulesAt)
+    ? await explainOnServer(rulesAt, operation, flags)
+    : await explainOnFile(rulesAt, operation, flags)
+  line.out(flags.json === true ? JSON.stringify(explanation, null, 2) : formatExplanation(explanation))
+  if (!explanation.decision.allowed) line.exit(1)
+}
+
+type AskedOperation = Omit<Operation, 'nowMs'> & { nowMs: number | undefined }
+
+function operationOf({ operation, path, value, flags }: ExplainCall): AskedOperation {
   if (!['get', 'set', 'update', 'remove'].includes(operation)) {
     throw new UsageError(`operation \`${operation}\` is none of get, set, update, remove`)
   }
@@ -173,21 +199,71 @@ async function explainOperation(
   if ((kind === 'set' || kind === 'update') !== (value !== undefined)) {
     throw new UsageError(`\`${kind}\` takes ${value === undefined ? 'a value as JSON' : 'no value'}`)
   }
+  const nowMs = flags.now === undefined ? undefined : Number(flags.now)
+  if (Number.isNaN(nowMs)) throw new UsageError(`--now \`${flags.now}\` is not a number of milliseconds`)
+  const parsed = value === undefined ? undefined : parseJson(value, 'value')
+  if (kind === 'update' && (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))) {
+    throw new UsageError('`update` takes an object from paths to values')
+  }
+  return {
+    kind,
+    path,
+    value: parsed,
+    auth: flags.auth === undefined ? null : parseJson(flags.auth, '--auth'),
+    nowMs,
+    query: flags.query === undefined ? null : parseRuleQuery(parseJson(flags.query, '--query')),
+  }
+}
+
+async function explainOnFile(
+  file: string,
+  operation: AskedOperation,
+  flags: ExplainFlags,
+): Promise<Explanation> {
+  if (flags.adminKeyFile !== undefined) throw new UsageError('--admin-key-file is for a server')
   const ruleset = await readRuleset(file)
   const stored =
     flags.data === undefined
       ? null
       : parseJson(new TextDecoder().decode(await readInput(flags.data)), flags.data)
-  const explanation = explain(ruleset, parseValue(stored), {
-    kind,
+  return explain(ruleset, parseValue(stored), { ...operation, nowMs: operation.nowMs ?? DEFAULT_NOW_MS })
+}
+
+/** On the data and the rules of a running server. */
+async function explainOnServer(
+  url: string,
+  { kind, path, value, auth, nowMs, query }: AskedOperation,
+  flags: ExplainFlags,
+): Promise<Explanation> {
+  if (flags.data !== undefined) throw new UsageError('--data is for a rules file; a server has its own')
+  const key =
+    flags.adminKeyFile === undefined
+      ? process.env['HEARTH_ADMIN_KEY']
+      : new TextDecoder().decode(await readInput(flags.adminKeyFile)).trim()
+  const target = new URL('/.settings/explain.json', url)
+  target.searchParams.set('ns', flags.database)
+  const question = {
+    op: kind,
     path,
-    value: value === undefined ? undefined : parseJson(value, 'value'),
-    auth: flags.auth === undefined ? null : parseJson(flags.auth, '--auth'),
-    nowMs: flags.now === undefined ? DEFAULT_NOW_MS : Number(flags.now),
-    query: flags.query === undefined ? null : (parseJson(flags.query, '--query') as Partial<RuleQuery>),
-  })
-  line.out(flags.json === true ? JSON.stringify(explanation, null, 2) : formatExplanation(explanation))
-  if (!explanation.decision.allowed) line.exit(1)
+    [kind === 'update' ? 'values' : 'value']: value,
+    auth,
+    query,
+    now: nowMs,
+  }
+  let response: Response
+  try {
+    response = await fetch(target, {
+      method: 'POST',
+      headers: key === undefined ? {} : { Authorization: `Bearer ${key}` },
+      body: JSON.stringify(question),
+    })
+  } catch (error) {
+    const { cause } = error as { cause?: { message?: string } }
+    throw new InputError(`${url} cannot be reached: ${cause?.message ?? (error as Error).message}`)
+  }
+  const answer = (await response.json().catch(() => null)) as (Explanation & { error?: string }) | null
+  if (response.ok && answer !== null) return answer
+  throw new InputError(`${url} answered ${response.status}: ${answer?.error ?? response.statusText}`)
 }
 
 async function compile(file: string, line: CommandLine): Promise<void> {

@@ -45,6 +45,9 @@ test('an explanation tells every rule asked, with the values of its parts', () =
       '           newData.val().length < 4                      false',
       '             newData.val().length                        5',
       '               newData.val()                             "hello"',
+      'read   data /members/r1/kim  true',
+      '       newData /rooms/r1  {…}',
+      '       newData /rooms/r1/text  "hello"',
       'denied at /rooms/r1/text: `.validate` of /rooms/$room/text (1:142) does not hold',
     ].join('\n'),
   )

@@ -14,7 +14,6 @@ import {
   type Priority,
   type Query,
   RequestError,
-  resolveServerValuesAt,
   type Step,
   type Value,
 } from '../protocol/index.ts'
@@ -42,7 +41,7 @@ import { overlayView } from './overlay-view.ts'
 import { RecentChanges } from './recent-changes.ts'
 import { ruleQuery } from './rule-query.ts'
 import { type Entry, type IndexProgress, type Store, TooLargeError, type TreeView } from './store/store.ts'
-import { isPriorityPath } from './write-entries.ts'
+import { isPriorityPath, locationOf, resolveEntries } from './write-entries.ts'
 
 /** Plain numbers the metrics page reads; the hot path only adds to them. */
 export interface DatabaseCounters {
@@ -430,7 +429,7 @@ export class Database {
       return null
     }
     const head = this.#store.head
-    const entries = resolve(write.entries, head, nowMs)
+    const entries = resolveEntries(write.entries, head, nowMs)
     if (write.expectedRevision !== null) {
       const path = write.expectedAt ?? entries[0]!.path
       if (
@@ -697,24 +696,6 @@ export class Database {
   }
 }
 
-function resolve(entries: readonly Entry[], head: TreeView, nowMs: number): readonly Entry[] {
-  let resolved: Entry[] | null = null
-  for (let i = 0; i < entries.length; i++) {
-    const { path, value } = entries[i]!
-    if (typeof value !== 'object' || value === null) continue
-    const next = resolveServerValuesAt(value, path, (at) => leafIn(head, at), nowMs)
-    if (next === value) continue
-    resolved ??= [...entries]
-    resolved[i] = { path, value: next }
-  }
-  return resolved ?? entries
-}
-
-function leafIn(view: TreeView, path: Path): Leaf | null {
-  const value = view.valueAt(path)
-  return typeof value === 'symbol' ? null : value
-}
-
 /** A single leaf that is already there, or a deletion of nothing: common enough to spare the disk and the listeners. */
 function isUnchanged(entries: readonly Entry[], head: TreeView): boolean {
   if (entries.length !== 1) return false
@@ -732,11 +713,6 @@ function valuesFirst(entries: readonly Entry[]): readonly Entry[] {
   if (!entries.some(({ path }) => isPriorityPath(path))) return entries
   const isPriority = ({ path }: Entry): boolean => isPriorityPath(path)
   return [...entries.filter((entry) => !isPriority(entry)), ...entries.filter(isPriority)]
-}
-
-/** Where the rules look: a priority belongs to the node above it. */
-function locationOf({ path }: Entry): Path {
-  return isPriorityPath(path) ? path.slice(0, -1) : path
 }
 
 export type { LiveQuery }

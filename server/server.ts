@@ -83,7 +83,7 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
       isShared: false,
       routes: (service, topics) => [
         longPollRoute({ service, topics, limits, allowedOrigins }),
-        settingsRoute({ databases, rules, verifier, isDev: config.dev }),
+        settingsRoute({ databases, rules, verifier, isDev: config.dev, nowMs }),
       ],
       metricsText: () => metrics.text(),
     })

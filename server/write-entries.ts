@@ -4,13 +4,16 @@
 import {
   childOf,
   formatPath,
+  type Leaf,
   PATH_DEPTH_MAX,
   type Path,
   parseValue,
   RequestError,
+  resolveServerValuesAt,
   type UpdateEntries,
   utf8Length,
 } from '../protocol/index.ts'
+import type { DataView } from '../rules/index.ts'
 import type { Entry } from './store/store.ts'
 
 /** The last key of a path that names a node's priority instead of a node; no key of data may contain a dot. */
@@ -108,4 +111,28 @@ function overlap(ancestor: string, path: Path): RequestError {
     'invalidPath',
     `path \`${ancestor}\` is an ancestor of \`${formatPath(path)}\` in the same update`,
   )
+}
+
+/** Where the rules look: a priority belongs to the node above it. */
+export function locationOf({ path }: Entry): Path {
+  return isPriorityPath(path) ? path.slice(0, -1) : path
+}
+
+/** Server values become values: of this moment, and of what is there. The same entries where there are none. */
+export function resolveEntries(entries: readonly Entry[], head: DataView, nowMs: number): readonly Entry[] {
+  let resolved: Entry[] | null = null
+  for (let i = 0; i < entries.length; i++) {
+    const { path, value } = entries[i]!
+    if (typeof value !== 'object' || value === null) continue
+    const next = resolveServerValuesAt(value, path, (at) => leafIn(head, at), nowMs)
+    if (next === value) continue
+    resolved ??= [...entries]
+    resolved[i] = { path, value: next }
+  }
+  return resolved ?? entries
+}
+
+function leafIn(view: DataView, path: Path): Leaf | null {
+  const value = view.valueAt(path)
+  return typeof value === 'symbol' ? null : value
 }

@@ -50,7 +50,8 @@ function parseOverride(text: string): Record<string, unknown> | null {
   return auth as Record<string, unknown>
 }
 
-function depthOf(value: unknown, depth = 0): number {
+/** How deep objects and lists are nested in JSON; stops looking past what is too deep anywhere. */
+export function depthOf(value: unknown, depth = 0): number {
   if (typeof value !== 'object' || value === null || depth > PATH_DEPTH_MAX) return depth
   return Math.max(depth, ...Object.values(value).map((child) => depthOf(child, depth + 1)))
 }

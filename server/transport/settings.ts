@@ -3,6 +3,7 @@
  *
  *   /.settings/rules.json        rules of one database: upload, read back, try out
  *   /.settings/….json            what cannot be set otherwise here, and what there is nothing of
+ *   /.settings/explain.json      what the rules say to an operation, and why
  *   /.inspect/databases.json     names of the databases there are
  *   /.inspect/coverage[.json]    how often which rule and each of its expressions had which value (`--dev`)
  */
@@ -10,8 +11,9 @@ import { firebaseMessage } from '../../rules/index.ts'
 import type { Verifier } from '../auth.ts'
 import { type Databases, DEFAULT_DATABASE } from '../databases.ts'
 import type { RulesSource } from '../rules-source.ts'
+import { assertMayExplain, explainRequest } from './explain.ts'
 import { type HttpReply, type HttpRequest, type HttpRoute, jsonError } from './http.ts'
-import { assertAdmin } from './http-auth.ts'
+import { assertAdmin, identify } from './http-auth.ts'
 import { errorReply, HttpError } from './http-error.ts'
 import { strictJson } from './strict-json.ts'
 
@@ -20,6 +22,8 @@ export interface SettingsParts {
   rules: RulesSource
   verifier: Verifier
   isDev: boolean
+  /** Unix milliseconds. */
+  nowMs(): number
 }
 
 /** Twice what the rules engine takes, which then says so itself. */
@@ -43,6 +47,11 @@ async function serveSettings(parts: SettingsParts, request: HttpRequest): Promis
     case '/.settings/rules.json':
       await assertAdmin(request, verifier)
       return serveRules(parts, request)
+    case '/.settings/explain.json': {
+      if (!isDev) assertMayExplain((await identify(request, verifier)).identity.isAdmin)
+      const { database } = await databases.open(request.query.get('ns') || DEFAULT_DATABASE)
+      return json(await explainRequest(request, database, parts.nowMs()))
+    }
     case '/.settings/functionTriggers.json':
       // There are no functions to trigger; whoever registers them is told that all is well.
       await assertAdmin(request, verifier)
