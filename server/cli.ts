@@ -22,6 +22,8 @@ export interface CliParts {
   start?: typeof startServer
   stdin?: Readable
   stdout?: Writable
+  /** Whether progress may be drawn over itself; by default where standard error is a terminal. */
+  isTerminal?: boolean
 }
 
 /**
@@ -52,7 +54,7 @@ export async function runCli(args: readonly string[], parts: CliParts): Promise<
   })
   addImportExportCommands(program, {
     ...parts,
-    isTerminal: process.stderr.isTTY === true,
+    isTerminal: parts.isTerminal ?? process.stderr.isTTY === true,
     exit: (exitCode) => {
       code = exitCode
     },

@@ -6,6 +6,7 @@
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createReadStream, createWriteStream, existsSync, readFileSync, statSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import type { Command } from 'commander'
 import { type Path, parsePath, RequestError } from '../protocol/index.ts'
@@ -41,6 +42,7 @@ interface Flags {
 
 const DEFAULT_URL = 'http://127.0.0.1:9000'
 const PROGRESS_MS = 200
+const BAR_WIDTH = 30
 
 export function addImportExportCommands(program: Command, parts: TransferParts): void {
   const common = (command: Command): Command =>
@@ -48,7 +50,7 @@ export function addImportExportCommands(program: Command, parts: TransferParts):
       .option('--url <url>', `a running server (${DEFAULT_URL}) [HEARTH_URL]`)
       .option('--database <name>', 'which of its databases', DEFAULT_DATABASE)
       .option('--admin-key-file <path>', 'file with the admin key [HEARTH_ADMIN_KEY_FILE, HEARTH_ADMIN_KEY]')
-      .option('--data <path>', 'instead of a server: a data folder that no server has open')
+      .option('--data <path>', 'instead of a server: a data folder that no server has open; import makes it')
       .option('--rules <path>', 'with --data: the rules file its server uses, for its indexes')
   common(program.command('import'))
     .description('Read JSON, as Firebase exports it, into a database.')
@@ -57,7 +59,11 @@ export function addImportExportCommands(program: Command, parts: TransferParts):
     .option('--overwrite', 'replace what is there')
     .option('--merge', 'keep what is there and not named by the file')
     .action((file: string, flags: Flags & { path: string; overwrite?: boolean; merge?: boolean }) =>
-      run(parts, flags, (client) => runImport(parts, client, file, flags)),
+      run(parts, flags, (client) => runImport(parts, client, file, flags), {
+        mayBeNew: true,
+        // Before a folder is made for it.
+        check: () => assertSource(file, flags),
+      }),
     )
   common(program.command('export'))
     .description('Write a database, or a part of it, as JSON.')
@@ -72,10 +78,12 @@ async function run(
   parts: TransferParts,
   flags: Flags,
   transfer: (client: RestClient) => Promise<void>,
+  { mayBeNew = false, check = () => {} }: { mayBeNew?: boolean; check?: () => void } = {},
 ): Promise<void> {
   let close = async (): Promise<void> => {}
   try {
-    const opened = flags.data === undefined ? null : await serveFolder(flags.data, flags)
+    check()
+    const opened = flags.data === undefined ? null : await serveFolder(flags.data, flags, mayBeNew)
     if (opened !== null) close = opened.close
     await transfer(new RestClient(opened ?? targetOf(parts, flags)))
   } catch (error) {
@@ -92,11 +100,7 @@ async function runImport(
   file: string,
   flags: { path: string; overwrite?: boolean; merge?: boolean },
 ): Promise<void> {
-  if (flags.overwrite === true && flags.merge === true) {
-    throw new UsageError('--overwrite and --merge: give one of them')
-  }
   const isStdin = file === '-'
-  if (!isStdin && !existsSync(file)) throw new TransferError(`${file} does not exist`)
   const total = isStdin ? null : statSync(file).size
   const progress = new Progress(parts, 'imported', total)
   const existing: ImportRequest['existing'] =
@@ -110,6 +114,13 @@ async function runImport(
     progress: (done) => progress.show(done),
   })
   progress.end(bytes, `${values.toLocaleString('en')} values`)
+}
+
+function assertSource(file: string, flags: { overwrite?: boolean; merge?: boolean }): void {
+  if (flags.overwrite === true && flags.merge === true) {
+    throw new UsageError('--overwrite and --merge: give one of them')
+  }
+  if (file !== '-' && !existsSync(file)) throw new TransferError(`${file} does not exist`)
 }
 
 async function runExport(
@@ -161,7 +172,7 @@ class Progress {
     const now = performance.now()
     if (this.#parts.isTerminal !== true || now - this.#shownMs < PROGRESS_MS) return
     this.#shownMs = now
-    const share = this.#total === null ? '' : ` ${Math.floor((bytes / Math.max(1, this.#total)) * 100)} %`
+    const share = this.#total === null ? '' : ` ${bar(bytes / Math.max(1, this.#total))}`
     this.#parts.err(`\r\x1b[K${this.#verb} ${size(bytes)}${share}, ${this.#speed(bytes)}`)
   }
 
@@ -174,6 +185,11 @@ class Progress {
   #speed(bytes: number): string {
     return `${size(bytes / Math.max(0.001, (performance.now() - this.#startMs) / 1000))}/s`
   }
+}
+
+function bar(share: number): string {
+  const filled = Math.min(BAR_WIDTH, Math.floor(share * BAR_WIDTH))
+  return `[${'='.repeat(filled)}${' '.repeat(BAR_WIDTH - filled)}] ${Math.floor(share * 100)} %`
 }
 
 function size(bytes: number): string {
@@ -203,8 +219,15 @@ function keyIn(file: string): string {
 }
 
 /** Serves a folder to this process alone: the key is made up and told nobody. */
-async function serveFolder(data: string, flags: Flags): Promise<Target & { close(): Promise<void> }> {
-  if (!existsSync(data)) throw new TransferError(`${data} does not exist`)
+async function serveFolder(
+  data: string,
+  flags: Flags,
+  mayBeNew: boolean,
+): Promise<Target & { close(): Promise<void> }> {
+  // A new folder within one that there is; more than that is rather a slip.
+  if (!existsSync(data) && !(mayBeNew && existsSync(dirname(resolve(data))))) {
+    throw new TransferError(`${data} does not exist`)
+  }
   const token = randomBytes(32).toString('base64url')
   const server = await startServer(
     configFrom({

@@ -133,6 +133,38 @@ test('a listen whose hash says the client has it all is answered without data', 
   expect(client.log).toEqual(['ok 1', 'ok 2', 'ok 3', 'ok 4', 'ok 5', 'd list', 'ok 6'])
 })
 
+test('a compound hash is left aside: an equal hash is enough, else the whole value is pushed', async (t) => {
+  const server = await serve(t, { rules: OPEN })
+  const client = await RawClient.connect(t, server, { ns: null })
+  const list = { a: 1, b: 2, c: 3 }
+  await client.ask('p', { p: '/list', d: list })
+  const compound = { hs: [nodeHash({ a: 1 }), nodeHash({ b: 2 })], ps: ['a'] }
+
+  const answers = [
+    await client.ask('q', { p: '/list', h: nodeHash(list), ch: compound }),
+    await client.ask('q', { p: '/list', h: 'of another value', ch: compound }),
+    await client.ask('q', { p: '/list', h: '', ch: 'nonsense' }),
+    await client.ask('q', { p: '/list', h: '', ch: { hs: 5, ps: [null] } }),
+  ]
+
+  expect(answers.map(({ s }) => s)).toEqual(['ok', 'ok', 'ok', 'ok'])
+  // Never a range merge, which the JavaScript SDK does not know.
+  expect(client.pushes).toEqual(Array.from({ length: 3 }, () => ['d', { p: 'list', d: list }]))
+})
+
+test('App Check tokens are taken in the address, too, and looked at nowhere', async (t) => {
+  const server = await serve(t, { rules: OPEN })
+  const client = await RawClient.connect(t, server, { ns: null, query: '&p=1:2:web:3&ac=forged' })
+
+  const answers = [
+    await client.ask('appcheck', { token: 'forged' }),
+    await client.ask('appcheck', {}),
+    await client.ask('p', { p: '/a', d: 1 }),
+  ]
+
+  expect(answers.map(({ s }) => s)).toEqual(['ok', 'ok', 'ok'])
+})
+
 test('a listen that was satisfied by its hash hears of changes', async (t) => {
   const server = await serve(t, { rules: OPEN })
   const client = await RawClient.connect(t, server, { ns: null })

@@ -1,7 +1,7 @@
 /**
  * `hearth import` and `hearth export`, from the command line to the disk and back.
  */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { PassThrough, Readable, Writable } from 'node:stream'
 import { describe, expect, test } from 'vitest'
@@ -15,7 +15,7 @@ interface Ran {
   err: string
 }
 
-async function hearth(args: string[], stdin: Readable = Readable.from([])): Promise<Ran> {
+async function hearth(args: string[], stdin: Readable = Readable.from([]), isTerminal = false): Promise<Ran> {
   let err = ''
   const chunks: Buffer[] = []
   const stdout = new Writable({
@@ -34,6 +34,7 @@ async function hearth(args: string[], stdin: Readable = Readable.from([])): Prom
     signals: new PassThrough(),
     stdin,
     stdout,
+    isTerminal,
   })
   return { code, out: Buffer.concat(chunks).toString(), err }
 }
@@ -183,6 +184,32 @@ describe('a data folder', () => {
 
     expect([imported.code, exported.code]).toEqual([0, 0])
     expect(JSON.parse(exported.out)).toEqual(AWKWARD)
+  })
+
+  test('is made by an import, within a folder that there is, once there is something to import', async (t) => {
+    const server = await serveRest(t)
+    const file = fileWith(server, AWKWARD)
+    const data = join(server.folder, 'new')
+
+    const nothing = await hearth(['import', `${file}.none`, '--data', data])
+    const wasMade = existsSync(data)
+    const tooDeep = await hearth(['import', file, '--data', join(data, 'deeper')])
+    const imported = await hearth(['import', file, '--data', data])
+    const exported = await hearth(['export', '--data', data])
+
+    expect([nothing.code, wasMade]).toEqual([1, false])
+    expect([tooDeep.code, tooDeep.err]).toEqual([1, `hearth: ${join(data, 'deeper')} does not exist\n`])
+    expect([imported.code, exported.code]).toEqual([0, 0])
+    expect(JSON.parse(exported.out)).toEqual(AWKWARD)
+  })
+
+  test('shows how far it is on a terminal, drawn over itself', async (t) => {
+    const server = await serveRest(t)
+    const file = fileWith(server, { text: 'x'.repeat(500_000) })
+
+    const { err } = await hearth(['import', file, '--url', server.url], Readable.from([]), true)
+
+    expect(err).toMatch(/\r\x1b\[Kimported [\d.]+ KB \[=+ *\] \d+ %, [\d.]+ .B\/s/)
   })
 
   test('that a server has open, or that is not there, is refused', async (t) => {
