@@ -20,7 +20,7 @@ import { decodeFrame, encodeMessage } from './wire.ts'
 
 export type RequestBody = ToServer extends infer M ? (M extends ToServer ? Omit<M, 'id'> : never) : never
 
-export type Answer = Extract<ToClient, { type: 'ack' | 'snapshot' | 'value' | 'pong' | 'pushed' }>
+export type Answer = Extract<ToClient, { type: 'ack' | 'snapshot' | 'resumed' | 'value' | 'pong' | 'pushed' }>
 
 export interface Request {
   body: RequestBody
@@ -84,6 +84,8 @@ export class Connection {
   #pingIntervalMs = 0
   #frameBytesMax = Number.POSITIVE_INFINITY
   #serverTimeOffsetMs = 0
+  /** With a revision it names a state of the server's. */
+  epoch = ''
   #cancelTimer: () => void = () => {}
   #ignoreNetwork: () => void = () => {}
   #stopError: HearthError | null = null
@@ -266,6 +268,7 @@ export class Connection {
         if (message.version !== PROTOCOL_VERSION) {
           return this.stop(new HearthError('unsupported_version', `unsupported_version: ${message.version}`))
         }
+        this.epoch = message.epoch
         this.#pingIntervalMs = message.pingIntervalMs
         this.#frameBytesMax = message.limits.frameBytesMax
         this.#serverTimeOffsetMs = message.serverTimeMs - this.#receivedMs
@@ -274,6 +277,7 @@ export class Connection {
         for (const id of message.ids) this.#take(id)?.done(message)
         return
       case 'snapshot':
+      case 'resumed':
       case 'value':
       case 'pong':
       case 'pushed':

@@ -30,6 +30,8 @@ interface Listen {
   status: 'waiting' | 'sent' | 'live' | 'ended'
   queryId: number
   revision: number
+  /** What the revision counts in; null where the tree is no longer what the server told. */
+  epoch: string | null
   /** What the server told, if it has; outlives a lost connection. */
   tree: Tree | null
   /** The app was told that this query has no index: not again after each reconnect. */
@@ -52,14 +54,14 @@ const WHOLE = ''
 const NOTHING_KNOWN: Known = { value: null, isWhole: false }
 
 export class Replica {
-  readonly #connection: Pick<Connection, 'isReady' | 'send'>
+  readonly #connection: Pick<Connection, 'isReady' | 'send' | 'epoch'>
   readonly #root = newNode([], null)
   readonly #pending = new PendingWrites()
   readonly #byQueryId = new Map<number, Listen>()
   readonly #owed: Call[] = []
   #nextOwed = 0
 
-  constructor(connection: Pick<Connection, 'isReady' | 'send'>) {
+  constructor(connection: Pick<Connection, 'isReady' | 'send' | 'epoch'>) {
     this.#connection = connection
   }
 
@@ -181,7 +183,10 @@ export class Replica {
     this.#change(pathsOf(entries), () => {
       for (const [path, value] of entries) {
         for (const { listens } of this.#along(path)) {
-          for (const { tree } of listens.values()) tree?.lay(path, value)
+          for (const listen of listens.values()) {
+            listen.tree?.lay(path, value)
+            listen.epoch = null
+          }
         }
       }
     })
@@ -213,15 +218,23 @@ export class Replica {
 
   #send(listen: Listen): void {
     listen.status = 'sent'
+    const { path, query, epoch, revision } = listen
+    // Where the server knows what was missed since then, it is all that it sends.
+    const held = epoch !== null && { resume: { epoch, revision } }
     this.#connection.send({
-      body: { type: 'listen', path: listen.path, query: listen.query },
+      body: { type: 'listen', path, query, ...held },
       kind: 'live',
       done: (answer) => {
-        if (listen.status !== 'sent' || answer.type !== 'snapshot') return
+        if (listen.status !== 'sent' || !('queryId' in answer)) return
         listen.status = 'live'
         listen.queryId = answer.queryId
         listen.revision = answer.revision
+        listen.epoch = this.#connection.epoch
         this.#byQueryId.set(answer.queryId, listen)
+        if (answer.type === 'resumed') {
+          for (const step of answer.steps) this.#step(listen, step)
+          return
+        }
         if (answer.warning === 'no_index') warnOfNoIndex(listen)
         this.#setServer(listen, answer.value)
       },
@@ -488,6 +501,7 @@ function newListen(node: PathNode, query: Query | null): Listen {
     status: 'waiting',
     queryId: -1,
     revision: -1,
+    epoch: null,
     tree: null,
     isWarned: false,
   }

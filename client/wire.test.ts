@@ -75,6 +75,13 @@ const toServer: fc.Arbitrary<ToServer> = fc.oneof(
     query,
   }),
   fc.record({
+    type: fc.constant('listen' as const),
+    id,
+    path,
+    query,
+    resume: fc.record({ epoch: text, revision }),
+  }),
+  fc.record({
     type: fc.constantFrom('set' as const, 'push' as const, 'onDisconnectSet' as const),
     id,
     path,
@@ -129,6 +136,13 @@ const toClient = fc.oneof(
   fc.record({ type: fc.constant('value' as const), id, revision, value }),
   fc.record({
     type: fc.constant('patch' as const),
+    queryId: id,
+    revision,
+    steps: fc.array(fc.tuple(text, value), { maxLength: 20 }),
+  }),
+  fc.record({
+    type: fc.constant('resumed' as const),
+    id,
     queryId: id,
     revision,
     steps: fc.array(fc.tuple(text, value), { maxLength: 20 }),

@@ -10,7 +10,7 @@ import { type Delivery, encodeDelivery } from '../protocol/delivery.ts'
 import type { Path } from '../protocol/path.ts'
 import { encodeQuery, type Query } from '../protocol/query.ts'
 import { type ToClient, ToClientType } from '../protocol/to-client.ts'
-import { type ToServer, ToServerType, type UpdateEntries } from '../protocol/to-server.ts'
+import { type ResumePoint, type ToServer, ToServerType, type UpdateEntries } from '../protocol/to-server.ts'
 
 /** The fields of each message, in wire order. An ack's last field is the rest of the array. */
 const FIELDS: Record<ToClient['type'], string> = {
@@ -27,6 +27,7 @@ const FIELDS: Record<ToClient['type'], string> = {
   authRevoked: 'code name message',
   goingAway: 'reason delayMs',
   message: 'queryId revision values',
+  resumed: 'id queryId revision steps',
 }
 
 const byNumber = new Map(Object.entries(ToClientType).map(([type, number]) => [number as number, type]))
@@ -45,16 +46,21 @@ interface AnyToServer {
   entries: UpdateEntries
   ttlMs: number | null
   delivery: Delivery
+  resume: ResumePoint
 }
 
 /** One message as bytes. */
 export function encodeMessage(message: ToServer): Uint8Array {
   // Every message takes some of these, in this order.
-  const { id, type, token, path, revision, query, value, entries, ttlMs, delivery } =
+  const { id, type, token, path, revision, query, value, entries, ttlMs, delivery, resume } =
     message as Partial<AnyToServer>
   const map = entries && Object.fromEntries(entries.map(([at, child]) => [at.join('/'), child]))
   const fields = [token, path?.join('/'), revision, query && encodeQuery(query), value, map, ttlMs]
-  if (delivery) fields.push(encodeDelivery(delivery))
+  const options = {
+    ...(delivery && encodeDelivery(delivery)),
+    ...(resume && { r: [resume.epoch, resume.revision] }),
+  }
+  if (delivery || resume) fields.push(options)
   let bytes = new Uint8Array(256)
   let view = new DataView(bytes.buffer)
   let length = 0

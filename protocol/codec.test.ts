@@ -71,12 +71,14 @@ const entries: fc.Arbitrary<UpdateEntries> = fc
   .map((map) => Object.entries(map).map(([key, value]) => [key.split('/'), value] as const))
 
 const delivery = fc.record({ maxHz: fc.constantFrom(0.1, 20, 1000, null) })
+const resumePoint = fc.record({ epoch: fc.string({ unit: 'binary' }), revision })
+
 const type = <T extends string>(name: T) => fc.constant(name)
 const toServer: Record<ToServer['type'], fc.Arbitrary<ToServer>> = {
   auth: fc.record({ type: type('auth'), id, token: fc.string({ unit: 'binary' }) }),
   unauth: fc.record({ type: type('unauth'), id }),
   listen: fc.record(
-    { type: type('listen'), id, path, query, delivery },
+    { type: type('listen'), id, path, query, delivery, resume: resumePoint },
     { requiredKeys: ['type', 'id', 'path', 'query'] },
   ),
   unlisten: fc.record({ type: type('unlisten'), id, path, query }),
@@ -148,6 +150,7 @@ const toClient: Record<ToClient['type'], fc.Arbitrary<ToClient>> = {
   authRevoked: fc.record({ type: type('authRevoked'), code, name: text, message: text }),
   goingAway: fc.record({ type: type('goingAway'), reason: text, delayMs: fc.nat() }),
   message: fc.record({ type: type('message'), queryId, revision, values: fc.array(anyValue) }),
+  resumed: fc.record({ type: type('resumed'), id, queryId, revision, steps }),
 }
 
 test.each(Object.entries(toServer))('%s to the server survives the wire', (_, message) => {
@@ -419,3 +422,19 @@ test('a listen may carry options that this server does not know', () => {
 
   expect(messages).toMatchObject([{ type: 'listen' }, { type: 'listen' }, { type: 'rejected', id: 3 }])
 })
+
+test.each([[7], ['e'], [['e']], [['e', -1]], [['e', 1.5]], [['e', '1']], [[null, 1]], [['e', 1, 1]], [null]])(
+  'a listen that resumes from %j fails alone',
+  (r) => {
+    const encoder = new Encoder()
+    encoder.value([3, 1, 'a', null, { r }])
+    encoder.value([3, 2, 'a', null, { r: ['e', 1], later: true }])
+
+    const messages = decodeToServer(encoder.take())
+
+    expect(messages).toMatchObject([
+      { type: 'rejected', id: 1, error: { kind: 'invalidMessage' } },
+      { type: 'listen', id: 2, resume: { epoch: 'e', revision: 1 } },
+    ])
+  },
+)

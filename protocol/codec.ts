@@ -8,7 +8,7 @@ import { Decoder, type Encoder, FRAME_VALUES_MAX, MsgpackError } from './msgpack
 import { type Path, parsePath, quoteInput } from './path.ts'
 import { encodeQuery, parseQuery, type Query } from './query.ts'
 import { type Limits, type Step, type ToClient, ToClientType } from './to-client.ts'
-import { type ToServer, ToServerType, type UpdateEntries } from './to-server.ts'
+import { type ResumePoint, type ToServer, ToServerType, type UpdateEntries } from './to-server.ts'
 import type { Value } from './value.ts'
 
 /** A frame that is no message at all: the connection cannot go on. */
@@ -130,8 +130,21 @@ function listen(id: number, raw: unknown[]): ToServer {
   if (raw.length !== 5) fields(raw, 4, 'listen')
   const at = { type: 'listen' as const, id, path: path(raw[2]), query: parseQuery(raw[3]) }
   // What a server does not know of the options, it leaves aside.
-  const delivery = parseDelivery(options(raw[4] ?? null))
-  return delivery === null ? at : { ...at, delivery }
+  const map = options(raw[4] ?? null)
+  const delivery = parseDelivery(map)
+  const { r } = map
+  return {
+    ...at,
+    ...(delivery === null ? {} : { delivery }),
+    ...(r === undefined ? {} : { resume: resumePoint(r) }),
+  }
+}
+
+function resumePoint(raw: unknown): ResumePoint {
+  if (!Array.isArray(raw) || raw.length !== 2) {
+    throw new RequestError('invalidMessage', 'what a listen resumes from is not an epoch and a revision')
+  }
+  return { epoch: text(raw[0], 'epoch'), revision: revision(raw[1]) }
 }
 
 function options(raw: unknown): Record<string, unknown> {
@@ -187,12 +200,14 @@ export function encodeToServer(encoder: Encoder, message: ToServer): void {
     case 'unauth':
     case 'ping':
       return head(encoder, 2, message)
-    case 'listen':
-      head(encoder, message.delivery === undefined ? 4 : 5, message)
+    case 'listen': {
+      const options = wireOptions(message)
+      head(encoder, options === null ? 4 : 5, message)
       encoder.string(message.path.join('/'))
       encoder.value(wireQuery(message.query))
-      if (message.delivery !== undefined) encoder.value(encodeDelivery(message.delivery))
+      if (options !== null) encoder.value(options)
       return
+    }
     case 'unlisten':
     case 'get':
       head(encoder, 4, message)
@@ -243,6 +258,30 @@ function head(encoder: Encoder, count: number, message: ToServer): void {
 
 function wireQuery(query: Query | null): unknown {
   return query === null ? null : encodeQuery(query)
+}
+
+function wireOptions({ delivery, resume }: Extract<ToServer, { type: 'listen' }>): unknown {
+  if (delivery === undefined && resume === undefined) return null
+  return {
+    ...(delivery === undefined ? {} : encodeDelivery(delivery)),
+    ...(resume === undefined ? {} : { r: [resume.epoch, resume.revision] }),
+  }
+}
+
+/** A snapshot whose value is there as msgpack already. */
+export function encodeSnapshot(
+  encoder: Encoder,
+  message: Omit<Extract<ToClient, { type: 'snapshot' }>, 'value'>,
+  value: Uint8Array,
+): void {
+  const { id, queryId, revision, warning } = message
+  encoder.array(warning === undefined ? 5 : 6)
+  encoder.number(ToClientType.snapshot)
+  encoder.number(id)
+  encoder.number(queryId)
+  encoder.number(revision)
+  encoder.raw(value)
+  if (warning !== undefined) encoder.string(warning)
 }
 
 export function encodeToClient(encoder: Encoder, message: ToClient): void {
@@ -297,6 +336,8 @@ export function encodeToClient(encoder: Encoder, message: ToClient): void {
       return items(encoder, message, [message.reason, message.delayMs])
     case 'message':
       return items(encoder, message, [message.queryId, message.revision, message.values])
+    case 'resumed':
+      return items(encoder, message, [message.id, message.queryId, message.revision, message.steps])
   }
 }
 
@@ -372,6 +413,8 @@ function toClient(m: any[]): ToClient | null {
       return { type: 'goingAway', reason: m[1], delayMs: m[2] }
     case ToClientType.message:
       return { type: 'message', queryId: m[1], revision: m[2], values: m[3] as Value[] }
+    case ToClientType.resumed:
+      return { type: 'resumed', id: m[1], queryId: m[2], revision: m[3], steps: m[4] as Step[] }
     default:
       return null
   }

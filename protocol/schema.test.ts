@@ -17,7 +17,7 @@ import { PROTOCOL_VERSION } from './version.ts'
 
 /** INVARIANT: a line is added with each version and, once a version is released, never changed. */
 const hashes: Record<number, string> = {
-  1: '365f30c890d8f0a0',
+  1: '849fc363e3972f58',
 }
 
 /** Bytes of one message stand for its form: the type's number, the fields' order, the names within maps. */

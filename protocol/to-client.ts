@@ -19,6 +19,7 @@ export const ToClientType = {
   pushed: 10,
   authRevoked: 11,
   goingAway: 12,
+  resumed: 13,
   message: 14,
 } as const
 
@@ -79,3 +80,5 @@ export type ToClient =
   | { type: 'goingAway'; reason: string; delayMs: number }
   /** Sent to the path that `queryId` listens to, oldest first; nothing of it is stored. */
   | { type: 'message'; queryId: number; revision: number; values: readonly Value[] }
+  /** Answer to a listen that resumes: what was missed, one step for each write, oldest first; the rest stands. */
+  | { type: 'resumed'; id: number; queryId: number; revision: number; steps: readonly Step[] }

@@ -32,13 +32,27 @@ export const ToServerType = {
 /** Paths below the request's path, with the value for each; nulls delete. Atomic. */
 export type UpdateEntries = readonly (readonly [Path, unknown])[]
 
+/** The state a client holds of a query: the epoch and the revision it was told. */
+export interface ResumePoint {
+  epoch: string
+  revision: number
+}
+
 export type ToServer =
   /** `token`: a JWT, or the admin key. Answer: ack. */
   | { type: 'auth'; id: number; token: string }
   /** Drops the identity. Answer: ack. */
   | { type: 'unauth'; id: number }
-  /** Answer: snapshot, then patches until unlisten or cancel; without `delivery` a step for every change. */
-  | { type: 'listen'; id: number; path: Path; query: Query | null; delivery?: Delivery }
+  /** Answer: snapshot, or resumed where that was asked for; then patches until unlisten or cancel; without `delivery` a step for every change. */
+  | {
+      type: 'listen'
+      id: number
+      path: Path
+      query: Query | null
+      delivery?: Delivery
+      /** Wire: `r` of the options. */
+      resume?: ResumePoint
+    }
   /** Answer: ack, also when nothing was listened to. */
   | { type: 'unlisten'; id: number; path: Path; query: Query | null }
   /** Answer: value. */

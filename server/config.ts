@@ -73,6 +73,12 @@ const declared = {
     'Largest size of one database on disk.',
   ),
   cacheBytes: option(bytes(MiB, 1024 * GiB), 64 * MiB, 'Memory for decoded data kept at hand, per database.'),
+  changeLogBytes: option(
+    bytes(0, 64 * GiB),
+    64 * MiB,
+    'Recent changes kept on disk for clients that come back, per database; 0 keeps none.',
+  ),
+  changeLogMinutes: option(whole(0, 7 * 24 * 60), 10, 'How long recent changes are kept; 0 keeps none.'),
   allowedOrigins: option(
     list(origin),
     ['*'],
@@ -137,6 +143,16 @@ const declared = {
       duration(SECOND, 5 * MINUTE),
       25 * SECOND,
       'How often a client sends something at least.',
+    ),
+    snapshotBytesInFlightMax: option(
+      bytes(MiB, 64 * GiB),
+      64 * MiB,
+      'Answers waiting in sockets, over all connections, past which reads and listens wait for their turn.',
+    ),
+    sessionsWaitingMax: option(
+      whole(1, 10_000_000),
+      20_000,
+      'Connections with reads or listens that wait for their turn, past which new connections are refused.',
     ),
     // uWebSockets.js counts idle time in seconds, from 8 to 960. Firebase's SDK speaks every 45 s.
     idleTimeoutMs: option(

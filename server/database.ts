@@ -14,7 +14,9 @@ import {
   type Priority,
   type Query,
   RequestError,
+  type ResumePoint,
   type Step,
+  showsAll,
   type Value,
 } from '../protocol/index.ts'
 import {
@@ -39,6 +41,7 @@ import { LocalLog } from './log/log-local.ts'
 import { isHashOf } from './node-hash.ts'
 import { overlayView } from './overlay-view.ts'
 import { RecentChanges } from './recent-changes.ts'
+import { Resumes } from './resumes.ts'
 import { ruleQuery } from './rule-query.ts'
 import { type Entry, type IndexProgress, type Store, TooLargeError, type TreeView } from './store/store.ts'
 import { isPriorityPath, locationOf, resolveEntries } from './write-entries.ts'
@@ -100,8 +103,20 @@ export interface Behind {
 /** What a listener that fell behind lacks: a step, empty when that is nothing, or the whole value. */
 export type Missed = ReadResult | { revision: number; step: Step }
 
-export interface ListenResult extends ReadResult {
+export interface ListenOptions {
+  /** The state the client holds: where the log tells what it missed, it is spared the value. */
+  resume?: ResumePoint | null
+  /** Whether the caller has no need of the value of a query that is listened to already. */
+  isKnown?: (live: LiveQuery) => boolean
+}
+
+export interface ListenResult {
+  revision: number
   listener: Listener
+  /** What a client that resumes has missed; null where it is sent the value. */
+  steps: readonly Step[] | null
+  /** Undefined where there are steps, or the caller has it. */
+  value: Value | undefined
   /** The query's order has no index. */
   warning: 'no_index' | null
 }
@@ -123,6 +138,9 @@ export class Database {
   readonly #rights = new ReadRights()
   readonly #wires = new Set<Wire>()
   readonly #recent: RecentChanges
+  readonly #resumes: Resumes
+  /** Queries in the order of an index that were told before this may have been served whole, or may be now. */
+  #indexesSince: number
   #ruleset: Ruleset
   #coverage: LiveCoverage | null
   #publishedRevision: number
@@ -155,6 +173,11 @@ export class Database {
     this.#publishedRevision = options.store.flushedRevision
     this.#recent = new RecentChanges(options.store.flushedRevision)
     this.#conflation = new Conflation(options.store.flushedRevision)
+    this.#indexesSince = options.store.flushedRevision
+    this.#resumes = new Resumes({
+      changes: options.store.changes,
+      publishedRevision: () => this.#publishedRevision,
+    })
     this.#queries = new LiveQueries({
       store: options.store,
       leavesMax: options.readNodesMax,
@@ -165,7 +188,10 @@ export class Database {
     this.#indexes = new IndexKeeper({
       store: options.store,
       submit: (write) => this.#log.submit(write),
-      report: options.onIndexProgress,
+      report: (progress) => {
+        this.#indexesSince = this.#publishedRevision
+        options.onIndexProgress?.(progress)
+      },
     })
     options.store.declareIndexes(options.ruleset.indexPatterns)
     this.#indexes.wake()
@@ -186,8 +212,9 @@ export class Database {
     })
   }
 
+  /** Names this opening of this store; with a revision it names a state. */
   get epoch(): string {
-    return this.#store.epoch
+    return this.#store.changes.epoch
   }
 
   /** The newest revision anyone has been shown. */
@@ -272,18 +299,49 @@ export class Database {
   }
 
   /**
-   * Rules, snapshot and registration in one turn: nothing is missed, nothing comes twice. With the warning `no_index`
-   * the query is served whole, and what it shows is the client's to pick.
+   * Has what a client missed looked up, so that `listen` can answer with it.
+   * @param wake Called once that is done, where the answer is false.
+   */
+  prepareResume(path: Path, query: Query | null, point: ResumePoint, wake: () => void): boolean {
+    return this.#resumes.prepare(path, query, point, wake)
+  }
+
+  /**
+   * Rules, snapshot (or what a client that resumes has missed) and registration in one turn: nothing is missed, nothing
+   * comes twice. With the warning `no_index` the query is served whole, and what it shows is the client's to pick.
    * @throws {RequestError} `permission_denied`, `too_large`
    */
-  listen(subscriber: Subscriber, path: Path, query: Query | null): ListenResult {
+  listen(
+    subscriber: Subscriber,
+    path: Path,
+    query: Query | null,
+  ): ListenResult & { steps: null; value: Value }
+  listen(subscriber: Subscriber, path: Path, query: Query | null, options: ListenOptions): ListenResult
+  listen(
+    subscriber: Subscriber,
+    path: Path,
+    query: Query | null,
+    { resume = null, isKnown = () => false }: ListenOptions = {},
+  ): ListenResult {
     assert(this.isReadable)
     this.#options.counters.reads += 1
     const grant = this.#grant(subscriber.identity, path, query, this.#store.flushed)
     if (!('sights' in grant)) throw this.#denied('read', path, subscriber.identity, grant)
-    const { live, value, warning } = this.#queries.open(path, query)
+    const steps = resume === null ? null : this.#missed(path, query, resume)
+    const isSpared = (known: LiveQuery | null): boolean =>
+      steps !== null || (known !== null && isKnown(known))
+    const { live, value, warning } = this.#queries.open(path, query, isSpared)
     const listener = this.#register(subscriber, live, grant)
-    return { revision: this.#publishedRevision, value, listener, warning }
+    return { revision: this.#publishedRevision, steps, value, listener, warning }
+  }
+
+  /** A window is resumed only as long as it is one, in the order it was one in. */
+  #missed(path: Path, query: Query | null, resume: ResumePoint): readonly Step[] | null {
+    if (query !== null && !showsAll(query)) {
+      const isSameKind = !isIndexed(query) || resume.revision > this.#indexesSince
+      if (!isSameKind || !this.#queries.isWindowed(path, query)) return null
+    }
+    return this.#resumes.take(path, query, resume)
   }
 
   /**
@@ -367,6 +425,7 @@ export class Database {
   replaceRuleset(ruleset: Ruleset): void {
     this.#ruleset = ruleset
     this.#coverage = this.#newCoverage()
+    this.#indexesSince = this.#publishedRevision
     // A follower only learns which of them the writer has.
     if (this.#isFollower) this.#store.declareIndexes(ruleset.indexPatterns)
     else this.#indexes.declare(ruleset.indexPatterns)
@@ -398,6 +457,7 @@ export class Database {
 
   async close(): Promise<void> {
     this.#isClosed = true
+    this.#resumes.close()
     if (this.#timeCheck !== null) clearInterval(this.#timeCheck)
     if (this.#garbageTimer !== null) clearImmediate(this.#garbageTimer)
     this.#indexes.close()
@@ -405,12 +465,16 @@ export class Database {
     await this.#store.close()
   }
 
-  /** Removes what deleted and replaced subtrees left on disk: a slice a group, in the log's own order, when it is idle. */
+  /**
+   * Removes what deleted and replaced subtrees left on disk: a slice a group, in the log's own order, when it is idle.
+   * With the first one after opening the store notes that it was opened.
+   */
   collectGarbage(): void {
     if (this.#garbageTimer !== null || this.#isClosed) return
     this.#garbageTimer = setImmediate(() => {
       this.#garbageTimer = null
-      if (!this.#isClosed && !this.#log.isBusy && this.#store.hasGarbage) this.#log.submit(this.#garbageWrite)
+      const isLeft = this.#store.hasGarbage || (this.#store.hasStaged && !this.#isFollower)
+      if (isLeft && !this.#isClosed && !this.#log.isBusy) this.#log.submit(this.#garbageWrite)
     })
   }
 
@@ -462,7 +526,9 @@ export class Database {
     if (isNothing) return null
     this.#options.counters.writes += 1
     this.#follow(ordered, revision)
-    return { revision, timestampMs: nowMs, entries: ordered }
+    const commit: Commit = { revision, timestampMs: nowMs, entries: ordered }
+    this.#store.changes.stage(commit)
+    return commit
   }
 
   /** @throws {DeniedError} */
@@ -537,6 +603,7 @@ export class Database {
       // Whatever went wrong: reads wait until what is flushed counts as published.
       this.#publishedRevision = revision
     }
+    this.#resumes.published(commits)
     this.collectGarbage()
     this.#indexes.wake()
   }
@@ -694,6 +761,11 @@ export class Database {
     }, TIME_CHECK_MS)
     this.#timeCheck.unref()
   }
+}
+
+/** Whether a query's order takes an index of the rules'. */
+function isIndexed({ orderBy }: Query): boolean {
+  return orderBy !== 'key' && orderBy !== 'priority'
 }
 
 /** A single leaf that is already there, or a deletion of nothing: common enough to spare the disk and the listeners. */

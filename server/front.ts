@@ -12,6 +12,8 @@ import { LongPollTopics } from './sessions/long-poll.ts'
 import { NativeSession, type NativeSessionContext } from './sessions/native-session.ts'
 import { OpenSessions } from './sessions/open-sessions.ts'
 import type { Publisher } from './sessions/sink.ts'
+import { SnapshotCache } from './sessions/snapshot-cache.ts'
+import { Turns } from './sessions/turns.ts'
 import { FirebaseService, firebaseRoute } from './transport/firebase-route.ts'
 import { type HttpRoute, httpHandler } from './transport/http.ts'
 import { restRoute } from './transport/rest.ts'
@@ -83,12 +85,13 @@ export class Front {
     this.#firebase = firebase
     const { limits, allowedOrigins } = config
     const { counters, contentType } = metrics
+    const turns = new Turns({ bytesInFlightMax: limits.snapshotBytesInFlightMax, onBug })
     this.#transport = await listen({
       host: config.host,
       port,
       isShared,
       routes: [
-        nativeRoute({ config, databases, sessions, verifier, metrics, logger, nowMs, pushId }),
+        nativeRoute({ config, databases, sessions, turns, verifier, metrics, logger, nowMs, pushId }),
         firebaseRoute(firebase, config),
       ],
       http: httpHandler({
@@ -104,6 +107,7 @@ export class Front {
       onBug,
     })
     metrics.gauge('connections', () => sessions.ownSize)
+    metrics.gauge('sessionsWaiting', () => turns.waiting)
     metrics.gauge('databases', () => databases.size)
     const sum = (of: (open: OpenDatabase) => number): number => {
       let count = 0
@@ -141,6 +145,7 @@ interface NativeRouteParts {
   config: Config
   databases: Databases
   sessions: OpenSessions
+  turns: Turns
   verifier: Verifier
   metrics: Metrics
   logger: Logger
@@ -149,7 +154,7 @@ interface NativeRouteParts {
 }
 
 function nativeRoute(parts: NativeRouteParts): WebSocketRoute {
-  const { config, databases, sessions, verifier, metrics, logger, nowMs, pushId } = parts
+  const { config, databases, sessions, turns, verifier, metrics, logger, nowMs, pushId } = parts
   const { limits } = config
   const contexts = new Map<OpenDatabase, NativeSessionContext>()
   const contextOf = (open: OpenDatabase): NativeSessionContext => {
@@ -161,7 +166,12 @@ function nativeRoute(parts: NativeRouteParts): WebSocketRoute {
         logger.debug({ connection: session.id }, 'connection closed')
       }
       const { counters } = metrics
-      context = { database, wire, onDisconnect, presence, verifier, nowMs, pushId, limits, counters, ended }
+      const snapshots = new SnapshotCache()
+      database.addWire(snapshots)
+      context = {
+        ...{ database, wire, snapshots, turns, onDisconnect, presence, verifier },
+        ...{ nowMs, pushId, limits, counters, ended },
+      }
       contexts.set(open, context)
     }
     return context
@@ -173,7 +183,8 @@ function nativeRoute(parts: NativeRouteParts): WebSocketRoute {
     backpressureBytesMax: config.limits.slowConsumerSoftBytes,
     idleTimeoutSeconds: Math.round(config.limits.idleTimeoutMs / 1000),
     refuse: ({ query, origin }) => {
-      if (sessions.size >= config.limits.connectionsMax) return '503 Service Unavailable'
+      const isFull = sessions.size >= limits.connectionsMax || turns.waiting >= limits.sessionsWaitingMax
+      if (isFull) return '503 Service Unavailable'
       if (origin !== '' && !config.allowedOrigins.includes('*') && !config.allowedOrigins.includes(origin)) {
         return '403 Forbidden'
       }

@@ -26,6 +26,7 @@ const COUNTERS = {
 const GAUGES = {
   connections: ['hearth_connections', 'Connections open.'],
   listeners: ['hearth_listeners', 'Listeners held by connections.'],
+  sessionsWaiting: ['hearth_sessions_waiting', 'Connections in line to have a read or a listen served.'],
   databases: ['hearth_databases', 'Databases open.'],
   indexesBuilding: ['hearth_indexes_building', 'Indexes that rules declare and that are not built yet.'],
 } as const satisfies Record<string, readonly [name: string, help: string]>

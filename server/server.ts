@@ -59,6 +59,8 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
         databaseBytesMax: config.databaseBytesMax,
         cacheBytes: config.cacheBytes,
         durability: config.durability,
+        changeLogBytes: config.changeLogBytes,
+        changeLogMs: config.changeLogMinutes * 60_000,
       }))
   const front = new Front({ config, metrics, logger, nowMs, random: parts.random, onBug })
   const { publisher } = front

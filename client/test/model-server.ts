@@ -6,7 +6,9 @@ import {
   decodeToServer,
   Encoder,
   encodeToClient,
+  hasOwn,
   isAtOrAbove,
+  isObject,
   type Path,
   PROTOCOL_VERSION,
   type Query,
@@ -33,6 +35,8 @@ export class ModelServer {
   value: Value = null
   nowMs = 1_700_000_000_000
   #revision = 0
+  /** Values by revision: what a client that resumes may hold. */
+  readonly #values: Value[] = [null]
   #lastQueryId = 0
   #connection: {
     events: SocketEvents
@@ -129,6 +133,7 @@ export class ModelServer {
     }
     if (sameValue(before, this.value)) return
     this.#revision += 1
+    this.#values.push(this.value)
     for (const { path, query, queryId } of this.#connection?.listeners.values() ?? []) {
       const step =
         query === null
@@ -149,13 +154,14 @@ export class ModelServer {
         listeners.set(listenKey(message), { path, query, queryId: this.#lastQueryId })
         const whole = valueAt(this.value, path)
         const value = query === null ? whole : windowOf(whole, query)
-        return this.#send({
-          type: 'snapshot',
-          id,
-          queryId: this.#lastQueryId,
-          revision: this.#revision,
-          value,
-        })
+        const answer = { id, queryId: this.#lastQueryId, revision: this.#revision }
+        const held = message.resume
+        // Sometimes the log no longer reaches back.
+        if (held === undefined || this.#random() < 0.3)
+          return this.#send({ type: 'snapshot', ...answer, value })
+        const before = valueAt(this.#values[held.revision]!, path)
+        const step = query === null ? valueStep(before, whole) : windowStep(windowOf(before, query), value)
+        return this.#send({ type: 'resumed', ...answer, steps: step.length > 0 ? [step] : [] })
       }
       case 'ping':
         return this.#send({ type: 'pong', id, serverTimeMs: this.nowMs })
@@ -225,4 +231,11 @@ function windowStep(before: Value, after: Value): (string | Value)[] {
     const value = valueAt(after, [key])
     return sameValue(valueAt(before, [key]), value) ? [] : [key, value]
   })
+}
+
+/** From one value to another: child by child where that is possible, so that what is held is needed. */
+function valueStep(before: Value, after: Value): (string | Value)[] {
+  const isPlain = (value: Value): boolean => isObject(value) && !hasOwn(value, '.priority')
+  if (sameValue(before, after)) return []
+  return isPlain(before) && isPlain(after) ? windowStep(before, after) : ['', after]
 }

@@ -40,6 +40,13 @@ export interface LiveQueriesOptions {
   indexesAt(path: Path): readonly string[]
 }
 
+interface Opened {
+  live: LiveQuery
+  /** Undefined where it was not to be read. */
+  value: Value | undefined
+  warning: 'no_index' | null
+}
+
 export class LiveQueries {
   readonly #options: LiveQueriesOptions
   readonly #store: Store
@@ -111,20 +118,41 @@ export class LiveQueries {
 
   /**
    * The live query, made if it is the first of its kind, and what it shows.
+   * @param isSpared Whether the value need not be read; asked with the live query, if there is one already.
    * @throws {RequestError} `too_large`
    */
-  open(path: Path, query: Query | null): { live: LiveQuery; value: Value; warning: 'no_index' | null } {
-    const known = this.#plain.find(path, query) ?? this.#windowed.find(path, query)
-    if (known !== undefined) return { live: known, value: this.valueOf(known), warning: warningFor(known) }
+  open(path: Path, query: Query | null): Opened & { value: Value }
+  open(path: Path, query: Query | null, isSpared: (known: LiveQuery | null) => boolean): Opened
+  open(
+    path: Path,
+    query: Query | null,
+    isSpared: (known: LiveQuery | null) => boolean = () => false,
+  ): Opened {
+    const known = this.#find(path, query)
+    if (known !== undefined) {
+      const value = isSpared(known) ? undefined : this.valueOf(known)
+      return { live: known, value, warning: warningFor(known) }
+    }
     if (!isRanged(query) || !this.#hasIndex(path, query)) {
-      const value = isRanged(query) ? this.#readUnindexed(path, query) : this.#readWhole(path)
+      const read = (): Value => (isRanged(query) ? this.#readUnindexed(path, query) : this.#readWhole(path))
+      const value = isSpared(null) ? undefined : read()
       const live = this.#plain.add(path, query)
       return { live, value, warning: warningFor(live) }
     }
-    const value = this.#readQuery(path, query)!
+    const value = isSpared(null) ? undefined : this.#readQuery(path, query)!
     const live = this.#windowed.add(path, query)
     this.#makeWindow(live, query)
     return { live, value, warning: null }
+  }
+
+  /** Whether a query with a range or limit is, or would be, served as a window. */
+  isWindowed(path: Path, query: Query): boolean {
+    const known = this.#find(path, query)
+    return known === undefined ? this.#hasIndex(path, query) : known.window !== null
+  }
+
+  #find(path: Path, query: Query | null): LiveQuery | undefined {
+    return this.#plain.find(path, query) ?? this.#windowed.find(path, query)
   }
 
   close(live: LiveQuery): void {

@@ -5,7 +5,7 @@
  */
 import type { Path, RequestError } from '../../protocol/index.ts'
 import type { Identity } from '../identity.ts'
-import type { Entry } from '../store/store.ts'
+import type { Commit, Entry } from '../store/store.ts'
 
 /** A request to change data. Entries are parsed and checked for shape; server values are still placeholders. */
 export interface Write {
@@ -48,17 +48,6 @@ export interface WriteOrigin {
   groupSettled(): void
 }
 
-/** What one write did. */
-export interface Commit {
-  revision: number
-  /** Server clock, Unix milliseconds: what server timestamps in this commit became. */
-  timestampMs: number
-  /** Server values resolved. None for a message: such a commit has the revision of the one before it. */
-  entries: readonly Entry[]
-  /** Told to who listens to messages at their paths, and kept nowhere. */
-  messages?: readonly Entry[]
-}
-
 export interface CommitLog {
   /** Queues a write. Writes of one origin are decided in the order of submission. */
   submit(write: Write): void
@@ -67,3 +56,5 @@ export interface CommitLog {
   /** Resolves when nothing is queued or under way. */
   idle(): Promise<void>
 }
+
+export type { Commit }

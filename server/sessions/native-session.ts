@@ -7,9 +7,9 @@
  */
 import {
   closeReasons,
-  type Delivery,
   decodeToServer,
   Encoder,
+  encodeSnapshot,
   encodeToClient,
   FrameError,
   type Limits,
@@ -24,7 +24,7 @@ import {
   type Value,
 } from '../../protocol/index.ts'
 import type { Verified, Verifier } from '../auth.ts'
-import type { Behind, Database } from '../database.ts'
+import type { Behind, Database, ListenResult } from '../database.ts'
 import { anonymous, type Identity } from '../identity.ts'
 import type { Listener, Subscriber } from '../listeners/listener.ts'
 import type { LiveQuery } from '../listeners/listener-tree.ts'
@@ -37,6 +37,8 @@ import { messageEntries, setEntries, updateEntries } from '../write-entries.ts'
 import type { NativeWire } from './native-wire.ts'
 import { assertTtl, Silence } from './silence.ts'
 import type { Sink } from './sink.ts'
+import type { SnapshotCache } from './snapshot-cache.ts'
+import type { Turns, TurnTaker } from './turns.ts'
 
 export interface SessionLimits extends Limits {
   pingIntervalMs: number
@@ -57,6 +59,9 @@ export interface SessionCounters {
 export interface NativeSessionContext {
   database: Database
   wire: NativeWire
+  snapshots: SnapshotCache
+  /** Shared by all databases of the server. */
+  turns: Turns
   onDisconnect: OnDisconnect
   presence: Presence
   verifier: Verifier
@@ -75,15 +80,14 @@ const WAITING_MAX = 20_000
 /** What an idle session's lists are: one empty array for all of them, never added to. */
 const NOTHING: never[] = []
 
-/** Working off what had to wait holds the loop for everyone: after this long the rest waits for the next turn. */
-const WORK_SLICE_MS = 2
-
+/** What was missed is sent without a look at whether the whole value would be shorter. */
+const SMALL_RESUME_BYTES = 4096
 /** One for the process: a frame is encoded and sent within one call. */
 const encoder = new Encoder()
 /** For the frame that brings a slow consumer up to date, while answers are encoded. */
 const catchUpFrame = new Encoder()
 
-export class NativeSession implements Subscriber, WriteOrigin {
+export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
   readonly id: string
   readonly #context: NativeSessionContext
   readonly #sink: Sink
@@ -112,6 +116,8 @@ export class NativeSession implements Subscriber, WriteOrigin {
   /** Watches a connection that asked to be taken for dead sooner than others. */
   #silence: Silence | null = null
   #isClosed = false
+  /** Made when first needed. */
+  #wake: (() => void) | null = null
 
   /** @param id Unique among all sessions, also those of earlier processes. */
   constructor(id: string, context: NativeSessionContext, sink: Sink) {
@@ -170,6 +176,8 @@ export class NativeSession implements Subscriber, WriteOrigin {
 
   /** The socket took some of what was waiting. */
   drained(): void {
+    const { turns } = this.#context
+    if (turns.isHolding(this)) turns.hold(this, this.#sink.bufferedBytes)
     if (
       !this.#isSlow ||
       this.#isClosed ||
@@ -192,6 +200,7 @@ export class NativeSession implements Subscriber, WriteOrigin {
   closed(): void {
     if (this.#isClosed) return
     this.#isClosed = true
+    this.#context.turns.leave(this)
     this.#waiting = NOTHING
     this.#heldBack = NOTHING
     if (this.#expiry !== null) clearTimeout(this.#expiry)
@@ -271,46 +280,63 @@ export class NativeSession implements Subscriber, WriteOrigin {
 
   #accept(message: ToServer): void {
     if (this.#waiting.length > 0 || this.#mustWait(message)) {
-      this.#waitingBytes += this.#messageBytes
-      const waitingBytesMax = 2 * this.#context.limits.frameBytesMax
-      if (this.#waiting.length >= WAITING_MAX || this.#waitingBytes > waitingBytesMax) {
-        this.#waiting = NOTHING
-        this.#sink.close(closeReasons.rateLimited)
-        return
-      }
-      if (this.#waiting.length === 0) this.#waiting = []
-      this.#waiting.push(message)
+      this.#wait(message)
       return
     }
-    this.#handle(message)
+    if (!isCostly(message)) {
+      this.#handle(message)
+      return
+    }
+    if (this.#context.turns.tryNow(() => this.#handle(message))) return
+    this.#wait(message)
+    this.#work()
+  }
+
+  #wait(message: ToServer): void {
+    this.#waitingBytes += this.#messageBytes
+    const waitingBytesMax = 2 * this.#context.limits.frameBytesMax
+    if (this.#waiting.length >= WAITING_MAX || this.#waitingBytes > waitingBytesMax) {
+      this.#waiting = NOTHING
+      this.#sink.close(closeReasons.rateLimited)
+      return
+    }
+    if (this.#waiting.length === 0) this.#waiting = []
+    this.#waiting.push(message)
+    // All that a client resumes is looked up together.
+    if (message.type === 'listen') this.#isPrepared(message)
   }
 
   #mustWait(message: ToServer): boolean {
     if (this.#isVerifying) return true
-    switch (message.type) {
-      case 'listen':
-      case 'listenMessages':
-      case 'get':
-        if (this.#unsettledWrites > 0) return true
-        if (this.#context.database.isReadable) return false
-        setImmediate(() => this.#work())
-        return true
-      default:
-        return false
+    if (!isCostly(message)) return false
+    if (this.#unsettledWrites > 0) return true
+    if (!this.#context.database.isReadable) {
+      setImmediate(() => this.#work())
+      return true
     }
+    return message.type === 'listen' && !this.#isPrepared(message)
+  }
+
+  /** Whether it is known what the client missed, where it resumes. */
+  #isPrepared({ path, query, resume }: Extract<ToServer, { type: 'listen' }>): boolean {
+    if (resume === undefined) return true
+    this.#wake ??= () => this.#work()
+    return this.#context.database.prepareResume(path, query, resume, this.#wake)
   }
 
   /** Goes on with what had to wait. */
   #work(): void {
-    const startMs = performance.now()
-    while (this.#waiting.length > 0 && !this.#isClosed && !this.#mustWait(this.#waiting[0]!)) {
-      this.#handle(this.#waiting.shift()!)
-      if (performance.now() - startMs > WORK_SLICE_MS) {
-        setImmediate(() => this.#work())
-        return
-      }
-    }
-    if (this.#waiting.length === 0) this.#waitingBytes = 0
+    if (this.#waiting.length > 0 && !this.#isClosed) this.#context.turns.enter(this)
+  }
+
+  takeTurn(): boolean {
+    const next = this.#waiting[0]
+    if (next === undefined || this.#isClosed || this.#mustWait(next)) return false
+    this.#waiting.shift()
+    this.#handle(next)
+    if (this.#waiting.length > 0) return true
+    this.#waitingBytes = 0
+    return false
   }
 
   #handle(message: ToServer): void {
@@ -344,13 +370,14 @@ export class NativeSession implements Subscriber, WriteOrigin {
           expectedRevision: message.revision,
         })
       case 'listen':
-        return this.#listen(id, message.path, message.query, message.delivery)
+        return this.#listen(message)
       case 'unlisten':
         this.#endListen(listenKey(message.path, message.query))
         return this.#ack(id)
       case 'get': {
         const { revision, value } = this.#context.database.get(this.identity, message.path, message.query)
-        return this.#send({ type: 'value', id, revision, value })
+        this.#send({ type: 'value', id, revision, value })
+        return this.#countUnsent()
       }
       case 'auth':
         return this.#auth(id, message.token)
@@ -425,12 +452,17 @@ export class NativeSession implements Subscriber, WriteOrigin {
     }
   }
 
-  #listen(id: number, path: Path, query: Query | null, delivery?: Delivery): void {
+  #listen({ id, path, query, delivery, resume }: Extract<ToServer, { type: 'listen' }>): void {
     const key = listenKey(path, query)
     this.#makeRoomFor(key)
     // Known before the listener is: one that falls behind must have been subscribed, and this one never was.
     if (this.#isFull) this.#becomeSlow()
-    const { listener, revision, value, warning } = this.#context.database.listen(this, path, query)
+    const { database, snapshots } = this.#context
+    const listened = database.listen(this, path, query, {
+      resume: this.#isSlow ? null : (resume ?? null),
+      isKnown: (live) => this.#isSlow || snapshots.has(live),
+    })
+    const { listener } = listened
     if (delivery !== undefined) listener.delivery = delivery
     this.#listeners.set(key, listener)
     if (this.#isSlow) {
@@ -438,8 +470,43 @@ export class NativeSession implements Subscriber, WriteOrigin {
       this.#behind.set(listener, id)
       return
     }
-    this.#send(snapshotMessage(id, listener.live.id, revision, value, warning))
+    this.#answerListen(id, listened)
     this.wire.subscribe(listener.live, this.#sink, listener.delivery)
+    this.#countUnsent()
+  }
+
+  /** With what the client missed, or with the whole value where that is shorter or not known. */
+  #answerListen(id: number, { listener, revision, steps, value, warning }: ListenResult): void {
+    const { database, snapshots } = this.#context
+    const { live } = listener
+    const answer = { id, queryId: live.id, revision, ...(warning === null ? {} : { warning }) }
+    encoder.reset()
+    if (steps !== null) {
+      encodeToClient(encoder, { type: 'resumed', id, queryId: live.id, revision, steps })
+      if (encoder.length <= SMALL_RESUME_BYTES) return this.#sendEncoded()
+    }
+    let snapshot: Uint8Array
+    try {
+      snapshot = snapshots.encoded(live, () =>
+        value === undefined ? database.snapshotOf(listener).value : value,
+      )
+    } catch (error) {
+      // More than one read may take, but what was missed is not.
+      if (!(error instanceof RequestError) || steps === null) throw error
+      return this.#sendEncoded()
+    }
+    if (steps === null || snapshot.length < encoder.length) {
+      encoder.reset()
+      encodeSnapshot(encoder, { type: 'snapshot', ...answer }, snapshot)
+    }
+    this.#sendEncoded()
+  }
+
+  /** What the socket has not taken of a large answer counts towards what all of them may have in flight. */
+  #countUnsent(): void {
+    const { bufferedBytes } = this.#sink
+    const { turns } = this.#context
+    if (bufferedBytes > 0 || turns.isHolding(this)) turns.hold(this, bufferedBytes)
   }
 
   /** Messages are not owed to anyone: they need no snapshot to start from, and who is slow misses some. */
@@ -570,6 +637,10 @@ export class NativeSession implements Subscriber, WriteOrigin {
     if (this.#isClosed) return
     encoder.reset()
     encodeToClient(encoder, message)
+    this.#sendEncoded()
+  }
+
+  #sendEncoded(): void {
     if (this.#isSlow || this.#isFull) {
       this.#becomeSlow()
       this.#holdBack(encoder.take())
@@ -694,6 +765,11 @@ export class NativeSession implements Subscriber, WriteOrigin {
     this.#behind!.delete(listener)
     if (typeof held === 'object') this.#context.database.caughtUp(listener)
   }
+}
+
+/** Whether serving it reads data: its cost is that of the data, and it sees what was written before it. */
+function isCostly({ type }: ToServer): boolean {
+  return type === 'listen' || type === 'listenMessages' || type === 'get'
 }
 
 function listenKey(path: Path, query: Query | null): string {

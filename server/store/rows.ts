@@ -16,6 +16,8 @@ export const GARBAGE_ID = 2
 export const RECORDS_ID = 3
 /** Which indexes there are, and for which lists. */
 export const INDEX_ID = 4
+/** A row for each group of commits. */
+export const CHANGE_LOG_ID = 5
 
 export interface Range {
   /** Inclusive bounds. */

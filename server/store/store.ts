@@ -38,6 +38,43 @@ export interface Entry {
   value: Value
 }
 
+/** What one write did. */
+export interface Commit {
+  revision: number
+  /** Server clock, Unix milliseconds: what server timestamps in this commit became. */
+  timestampMs: number
+  /** Server values resolved. None for a message: such a commit has the revision of the one before it. */
+  entries: readonly Entry[]
+  /** Told to who listens to messages at their paths, and kept nowhere. */
+  messages?: readonly Entry[]
+  /** Only of a commit read back: its values were too large to be logged, and are null. */
+  isOutline?: boolean
+}
+
+/** Commits that were flushed together. */
+export interface LoggedGroup {
+  /** The revision before the first of them, and that of the last. */
+  from: number
+  to: number
+  commits: readonly Commit[]
+}
+
+/** What recent commits did, in the transaction of their group; bounded by bytes and time. */
+export interface ChangeLog {
+  /** Names the store and this opening of it: with a revision it names a state. */
+  readonly epoch: string
+  /** Whether a state that was told under this name is one this store went through. */
+  knows(epoch: string, revision: number): boolean
+  /** Part of the group under way. Every commit is staged here, too, or those who follow the log find it ends. */
+  stage(commit: Commit): void
+  /**
+   * The flushed groups that follow a revision, oldest first, at most about `bytesMax` of them; the first may begin
+   * before it. Ask again from the last one's end.
+   * @returns null where nothing follows, or the log does not reach back that far.
+   */
+  after(revision: number, bytesMax: number): readonly LoggedGroup[] | null
+}
+
 /** An end of a walk in an order: an ordered value and a key that breaks ties; without a key all keys are on the inner side. */
 export interface PlaceBound {
   value: Value
@@ -90,6 +127,7 @@ export interface Store {
   /** Whether `collectGarbage` has anything to do. */
   readonly hasGarbage: boolean
   readonly records: RecordTable
+  readonly changes: ChangeLog
   /** Whether `workOnIndexes` has anything to do. */
   readonly hasIndexWork: boolean
   readonly indexProgress: IndexProgress

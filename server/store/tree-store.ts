@@ -7,12 +7,14 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Decoder, type Path, type Priority } from '../../protocol/index.ts'
 import type { IndexPattern } from '../../rules/index-patterns.ts'
+import { type ChangeLogOptions, RowChangeLog } from './change-log.ts'
 import { GarbageCollector } from './garbage.ts'
 import { orderOfIndex } from './index-order.ts'
 import { walkOrdered } from './index-walk.ts'
 import { IndexWork } from './index-work.ts'
 import { Records } from './records.ts'
 import { META_ID, RowBatch, type Rows } from './rows.ts'
+import { type Run, Runs } from './runs.ts'
 import {
   type Entry,
   type IndexProgress,
@@ -34,7 +36,7 @@ export const STORE_FORMAT = 1
  */
 export const PACKED_BYTES_MAX = 1024
 
-export interface TreeStoreOptions {
+export interface TreeStoreOptions extends ChangeLogOptions {
   /** Objects whose msgpack is larger get a row for each child. 0 packs leaves only. */
   packedBytesMax: number
   /** Memory for decoded rows. */
@@ -52,6 +54,8 @@ const defaults: TreeStoreOptions = {
   indexedAtOnce: 1000,
   flushDelayMs: 0,
   beforeFlushed: null,
+  changeLogBytes: 64 * 1024 * 1024,
+  changeLogMs: 10 * 60 * 1000,
 }
 
 interface Meta {
@@ -59,6 +63,8 @@ interface Meta {
   epoch: string
   revision: number
   nextId: number
+  /** Missing in folders of versions that knew no runs. */
+  runs?: readonly Run[]
 }
 
 export class TreeStore implements Store {
@@ -66,14 +72,17 @@ export class TreeStore implements Store {
   readonly head: TreeView
   readonly epoch: string
   readonly records: Records
+  readonly changes: RowChangeLog
   readonly #rows: Rows
   readonly #tree: Tree
   readonly #garbage: GarbageCollector
   readonly #indexWork: IndexWork
   readonly #options: TreeStoreOptions
   readonly #batch = new RowBatch()
-  #flushedRevision = 0
-  #headRevision = 0
+  #flushedRevision: number
+  #headRevision: number
+  /** Before its first flush nobody could tell this opening's revisions from another's. */
+  #isRunNoted = false
   /** Whether every write of the group only deletes. */
   #isDeletesOnly = true
   #flushing: Promise<void> | null = null
@@ -89,14 +98,12 @@ export class TreeStore implements Store {
     this.flushed = new StoreView(this.#tree, false)
     this.head = new StoreView(this.#tree, true)
     const meta = readMeta(rows)
-    if (meta === null) {
-      this.epoch = randomBytes(9).toString('base64url')
-      return
-    }
-    this.epoch = meta.epoch
-    this.#flushedRevision = meta.revision
-    this.#headRevision = meta.revision
-    this.#tree.nextId = meta.nextId
+    this.epoch = meta?.epoch ?? randomBytes(9).toString('base64url')
+    this.#flushedRevision = meta?.revision ?? 0
+    this.#headRevision = this.#flushedRevision
+    if (meta !== null) this.#tree.nextId = meta.nextId
+    const runs = new Runs(this.epoch, meta?.runs ?? [], () => this.#flushedRevision)
+    this.changes = new RowChangeLog(rows, runs, this.#options)
   }
 
   get flushedRevision(): number {
@@ -109,6 +116,7 @@ export class TreeStore implements Store {
 
   get hasStaged(): boolean {
     return (
+      !this.#isRunNoted ||
       this.#headRevision !== this.#flushedRevision ||
       this.#tree.hasStaged ||
       this.records.hasStaged ||
@@ -187,6 +195,7 @@ export class TreeStore implements Store {
     this.records.discard()
     this.#garbage.discard()
     this.#indexWork.discard()
+    this.changes.discard()
     this.#headRevision = this.#flushedRevision
     this.#isDeletesOnly = true
   }
@@ -209,6 +218,7 @@ export class TreeStore implements Store {
       this.#garbage.writeBatch(batch)
       this.#indexWork.writeBatch(batch)
       this.#tree.indexes.writeSlots(batch)
+      this.changes.writeBatch(batch, this.#flushedRevision, this.#headRevision)
       this.#writeMeta(batch)
       await this.#rows.commit(batch)
     } catch (error) {
@@ -225,7 +235,9 @@ export class TreeStore implements Store {
     this.#tree.settle()
     this.records.settle()
     this.#indexWork.settle()
+    this.changes.settle()
     this.#flushedRevision = this.#headRevision
+    this.#isRunNoted = true
     this.#isDeletesOnly = true
     batch.reset()
   }
@@ -238,6 +250,7 @@ export class TreeStore implements Store {
       epoch: this.epoch,
       revision: this.#headRevision,
       nextId: this.#tree.nextIdInFlight,
+      runs: this.changes.runs.list,
     }
     encoder.value(meta)
     batch.put(META_ID, '', start, encoder.length)

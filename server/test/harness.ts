@@ -61,6 +61,8 @@ export class BareClient {
   readonly heard: ToClient[] = []
   readonly closed: Promise<{ code: number; reason: string }>
   readonly socket: WebSocket
+  /** Called with each message, once it is kept. */
+  onMessage: (message: ToClient) => void = () => {}
   #nextId = 1
   #waiting: { matches: (message: ToClient) => boolean; resolve: (message: ToClient) => void }[] = []
 
@@ -70,6 +72,7 @@ export class BareClient {
     socket.on('message', (data: Buffer) => {
       for (const message of decodeToClient(data)) {
         this.heard.push(message)
+        this.onMessage(message)
         for (const waiter of [...this.#waiting]) {
           if (!waiter.matches(message)) continue
           this.#waiting = this.#waiting.filter((other) => other !== waiter)

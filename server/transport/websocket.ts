@@ -10,6 +10,7 @@
 import './header-limit.ts'
 // The package is CommonJS: its functions are reached through the default export, its types by name.
 import uws, { type TemplatedApp, type us_listen_socket, type WebSocket } from 'uWebSockets.js'
+import { randomInt } from 'node:crypto'
 import { type CloseReason, closeReasons } from '../../protocol/index.ts'
 import type { Publisher, Sink } from '../sessions/sink.ts'
 import type { HttpHandler } from './http.ts'
@@ -179,7 +180,10 @@ function addRoute(app: TemplatedApp, route: WebSocketRoute, onBug: (error: unkno
       const extensions = request.getHeader('sec-websocket-extensions')
       const answer = (refusal: string | null): void => {
         if (refusal !== null) {
-          response.writeStatus(refusal).end(refusal.slice(4))
+          response.writeStatus(refusal)
+          // Spread, so that those refused together do not return together.
+          if (refusal.startsWith('503')) response.writeHeader('Retry-After', String(randomInt(1, 10)))
+          response.end(refusal.slice(4))
           return
         }
         const data: UserData = { request: upgrade, sink: null, connection: null }
