@@ -82,13 +82,18 @@ function addToken(program: Command, parts: CliParts): void {
     .command('token')
     .description("Print a token for a user, signed with the server's secret.")
     .requiredOption('--uid <uid>', 'the user it stands for')
-    .option('--claim <name=value>', 'a claim, or several as a JSON object; may be repeated', collect, [])
+    .addOption(
+      new Option('--claim <name=value>', 'a claim, or several as a JSON object; may be repeated')
+        .argParser(collect)
+        .default([], 'none'),
+    )
     .option('--expires <time>', 'how long it counts, such as 90s, 15m, 1h or 7d', '1h')
     .option('--dev', "unsigned, in the form of Firebase's emulator; counts with `serve --dev` only")
   const readFlags = addConfigFlags(
     command,
     inputs.filter((input) => ['auth.secretFile', 'auth.issuer', 'auth.audience'].includes(input.name)),
   )
+  command.addHelpText('after', TOKEN_HELP)
   command.action(async (given: { uid: string; claim: string[]; expires: string; dev?: boolean }) => {
     const request: TokenRequest = {
       uid: given.uid,
@@ -104,6 +109,11 @@ function addToken(program: Command, parts: CliParts): void {
     parts.out(`${token}\n`)
   })
 }
+
+const TOKEN_HELP = `
+The secret is the one the server has: HEARTH_AUTH_SECRET, or the file named above. --dev needs none. Issuer and audience
+are those the server asks for. The token goes to standard output, alone, as in:
+  token=$(hearth token --uid ada --claim role=editor --claim '{"level": 3}')`
 
 const CONFIG_HELP = `
 Each option can also be given as the variable in brackets, or by its name in hearth.config.json; flags win over

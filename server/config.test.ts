@@ -100,7 +100,7 @@ test('every unknown key and bad value is refused by name and place, all in one g
   const problems = problemsOf(() =>
     loadConfig({
       flags: { durability: 'flushd' },
-      env: { HEARTH_PROT: '1', HEARTH_HOST: ' ', HEARTH_DEV: 'yes' },
+      env: { HEARTH_PROT: '1', HEARTH_NOSUCH: '1', HEARTH_HOST: ' ', HEARTH_DEV: 'yes' },
       configFile: file,
     }),
   )
@@ -108,6 +108,7 @@ test('every unknown key and bad value is refused by name and place, all in one g
   expect(problems).toEqual([
     '--durability: `flushd` is not one of flushed, committed; did you mean `flushed`?',
     'HEARTH_PROT: unknown option; did you mean `HEARTH_PORT`?',
+    'HEARTH_NOSUCH: unknown option',
     'HEARTH_HOST: ` ` is not a text',
     'HEARTH_DEV: `yes` is neither true nor false',
     `${file}:2:3 \`prot\`: unknown option; did you mean \`port\`?`,

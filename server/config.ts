@@ -383,8 +383,19 @@ function optionAt(name: string): Option<unknown> | null {
 }
 
 function unknown(where: string, word: string, known: readonly string[]): string {
-  const near = nearest(word, known)
+  const near = nearestOption(word, known)
   return `${where}: unknown option${near === null ? '' : `; did you mean \`${near}\`?`}`
+}
+
+/** What all variables begin with makes none of them alike. */
+function nearestOption(word: string, known: readonly string[]): string | null {
+  const prefix = 'HEARTH_'
+  if (!word.startsWith(prefix)) return nearest(word, known)
+  const near = nearest(
+    word.slice(prefix.length),
+    known.map((name) => name.slice(prefix.length)),
+  )
+  return near === null ? null : prefix + near
 }
 
 /** Where the config file is, and the address of a server for clients: both may stand in a developer's shell. */
