@@ -1,163 +1,17 @@
 /**
- * Rules: what deciding costs. Ten conditions as they stand in real rules files, each against the same condition
- * hand-written as a TypeScript function over the same DataView, and against targaryen 3.1.0 where it is
- * installed: `npm install --no-save targaryen@3.1.0`, or `--targaryen FILE` for its main file elsewhere.
+ * Rules: what deciding costs. Ten conditions of public rules files, each against the same condition hand-written as a
+ * TypeScript function over the same DataView, and against targaryen 3.1.0 where bench/peers is installed, or
+ * `--targaryen FOLDER` names it elsewhere. And what loading a file of 3,000 rules costs, in processes of their own.
  */
-import { type Path, parsePath, parseValue, type Value } from '../../protocol/index.ts'
-import { afterWrites, type DataView, jsonView, loadRuleset, type Ruleset } from '../../rules/index.ts'
+import { execFileSync } from 'node:child_process'
+import { createRequire } from 'node:module'
+import { pathToFileURL } from 'node:url'
+import { parsePath, parseValue, type Value } from '../../protocol/index.ts'
+import { afterWrites, Budget, jsonView, loadRuleset, noQuery, type Ruleset } from '../../rules/index.ts'
+import { AUTH, type Case, cases, NOW, STORED } from '../rules-cases.ts'
+import { benchProgram } from '../server-process.ts'
+import { PEERS } from '../systems/installed.ts'
 import type { ScenarioOptions, Table } from '../table.ts'
-
-const NOW = 1_760_000_000_000
-const AUTH = {
-  uid: 'u1',
-  provider: 'password',
-  token: { email: 'a@example.com', email_verified: true, role: 'editor' },
-}
-
-const STORED = {
-  users: { u1: { name: 'Ada', role: 'admin', banned: false }, u2: { name: 'Bob', role: 'reader' } },
-  rooms: { r1: { members: { u1: true, u2: true }, open: false, owner: 'u1' } },
-  messages: { r1: { m1: { text: 'hi', from: 'u1', at: 1_750_000_000_000 } } },
-  scores: { u1: { best: 10 } },
-}
-
-interface Case {
-  name: string
-  /** The rule as in a rules file, at `pattern`. */
-  kind: '.read' | '.write' | '.validate'
-  pattern: string
-  rule: string
-  path: string
-  value?: unknown
-  /** The same condition by hand. */
-  byHand(view: DataView, after: DataView, auth: typeof AUTH | null, path: Path, now: number): boolean
-}
-
-const cases: Case[] = [
-  {
-    name: 'signed in',
-    kind: '.read',
-    pattern: 'rooms',
-    rule: 'auth != null',
-    path: 'rooms',
-    byHand: (_view, _after, auth) => auth !== null,
-  },
-  {
-    name: 'own node',
-    kind: '.read',
-    pattern: 'users/$uid',
-    rule: 'auth != null && auth.uid === $uid',
-    path: 'users/u1',
-    byHand: (_view, _after, auth, path) => auth !== null && auth.uid === path[1],
-  },
-  {
-    name: 'member of the room',
-    kind: '.read',
-    pattern: 'messages/$room',
-    rule: "auth != null && root.child('rooms').child($room).child('members').child(auth.uid).exists()",
-    path: 'messages/r1',
-    byHand: (view, _after, auth, path) =>
-      auth !== null && view.valueAt(['rooms', path[1]!, 'members', auth.uid]) !== null,
-  },
-  {
-    name: 'admin by stored role',
-    kind: '.read',
-    pattern: 'scores',
-    rule: "auth != null && root.child('users/' + auth.uid + '/role').val() == 'admin'",
-    path: 'scores',
-    byHand: (view, _after, auth) => auth !== null && view.valueAt(['users', auth.uid, 'role']) === 'admin',
-  },
-  {
-    name: 'admin by claim',
-    kind: '.read',
-    pattern: 'scores',
-    rule: "auth != null && (auth.token.role === 'admin' || auth.token.role === 'editor') && auth.token.email_verified === true",
-    path: 'scores',
-    byHand: (_view, _after, auth) =>
-      auth !== null &&
-      (auth.token.role === 'admin' || auth.token.role === 'editor') &&
-      auth.token.email_verified === true,
-  },
-  {
-    name: 'new message',
-    kind: '.write',
-    pattern: 'messages/$room/$message',
-    rule: "auth != null && !data.exists() && newData.child('from').val() === auth.uid && root.child('rooms/' + $room + '/members/' + auth.uid).val() === true",
-    path: 'messages/r1/m2',
-    value: { text: 'hello', from: 'u1', at: NOW },
-    byHand: (view, after, auth, path) =>
-      auth !== null &&
-      view.valueAt(['messages', path[1]!, path[2]!]) === null &&
-      after.valueAt(['messages', path[1]!, path[2]!, 'from']) === auth.uid &&
-      view.valueAt(['rooms', path[1]!, 'members', auth.uid]) === true,
-  },
-  {
-    name: 'required children',
-    kind: '.validate',
-    pattern: 'messages/$room/$message',
-    rule: "newData.hasChildren(['text', 'from', 'at']) && newData.child('text').isString() && newData.child('text').val().length <= 1000 && newData.child('at').val() <= now",
-    path: 'messages/r1/m2',
-    value: { text: 'hello', from: 'u1', at: NOW },
-    byHand(_view, after, _auth, path, now) {
-      const text = after.valueAt(['messages', path[1]!, path[2]!, 'text'])
-      const at = after.valueAt(['messages', path[1]!, path[2]!, 'at'])
-      return (
-        text !== null &&
-        after.valueAt(['messages', path[1]!, path[2]!, 'from']) !== null &&
-        at !== null &&
-        typeof text === 'string' &&
-        text.length <= 1000 &&
-        typeof at === 'number' &&
-        at <= now
-      )
-    },
-  },
-  {
-    name: 'a higher score only',
-    kind: '.validate',
-    pattern: 'scores/$uid/best',
-    rule: 'newData.isNumber() && newData.val() >= 0 && (!data.exists() || newData.val() > data.val())',
-    path: 'scores/u1/best',
-    value: 11,
-    byHand(view, after, _auth, path) {
-      const best = after.valueAt(['scores', path[1]!, 'best'])
-      const before = view.valueAt(['scores', path[1]!, 'best'])
-      return (
-        typeof best === 'number' &&
-        best >= 0 &&
-        (before === null || (typeof before === 'number' && best > before))
-      )
-    },
-  },
-  {
-    name: 'e-mail by pattern',
-    kind: '.validate',
-    pattern: 'users/$uid/email',
-    rule: 'newData.isString() && newData.val().matches(/^[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\\.[A-Za-z]{2,}$/)',
-    path: 'users/u1/email',
-    value: 'ada.lovelace@example.com',
-    byHand(_view, after, _auth, path) {
-      const email = after.valueAt(['users', path[1]!, 'email'])
-      return typeof email === 'string' && /^[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}$/.test(email)
-    },
-  },
-  {
-    name: 'owner or admin, field kept',
-    kind: '.write',
-    pattern: 'rooms/$room',
-    rule: "auth != null && (data.child('owner').val() === auth.uid || root.child('users').child(auth.uid).child('role').val() === 'admin') && newData.child('owner').val() === data.child('owner').val()",
-    path: 'rooms/r1',
-    value: { members: { u1: true }, open: true, owner: 'u1' },
-    byHand(view, after, auth, path) {
-      const owner = view.valueAt(['rooms', path[1]!, 'owner'])
-      return (
-        auth !== null &&
-        (owner === auth.uid || view.valueAt(['users', auth.uid, 'role']) === 'admin') &&
-        after.valueAt(['rooms', path[1]!, 'owner']) === owner
-      )
-    },
-  },
-]
 
 /** A rules file with the one rule; a `.validate` needs a `.write` that grants. */
 function rulesOf({ kind, pattern, rule }: Case): Record<string, unknown> {
@@ -181,18 +35,45 @@ interface TargaryenDatabase {
   write(path: string, value: unknown, options: { now: number }): { allowed: boolean }
 }
 
-/** @param name The package, or the path of its folder where it is installed elsewhere. */
-async function loadTargaryen(name: string): Promise<Targaryen | null> {
+/** @param folder Of the installed package. */
+async function loadTargaryen(folder: string): Promise<Targaryen | null> {
   try {
-    const module = (await import(name)) as { default?: Targaryen } & Targaryen
+    const main = createRequire(import.meta.url).resolve(folder)
+    const module = (await import(pathToFileURL(main).href)) as { default?: Targaryen } & Targaryen
     return module.default ?? module
   } catch {
     return null
   }
 }
 
+const LOADS = 5
+
+/** The median of several processes. */
+function loadNote(): string {
+  const [program, ...args] = benchProgram('rules-load')
+  const loads = Array.from(
+    { length: LOADS },
+    () =>
+      JSON.parse(execFileSync(program!, args, { encoding: 'utf8' })) as {
+        rules: number
+        characters: number
+        parse: { wallMs: number }
+        load: { wallMs: number; cpuMs: number }
+      },
+  )
+  const { rules, characters } = loads[0]!
+  const wallMs = median(loads.map(({ load }) => load.wallMs))
+  const cpuMs = median(loads.map(({ load }) => load.cpuMs))
+  const parseMs = median(loads.map(({ parse }) => parse.wallMs))
+  return (
+    `loading ${rules} rules in ${characters} characters, cold, median of ${LOADS} processes: ${wallMs.toFixed(0)} ms, ` +
+    `${cpuMs.toFixed(0)} ms of CPU with V8's helper threads; JSON.parse of the same text ${parseMs.toFixed(1)} ms`
+  )
+}
+
 export async function run({ seconds, flags }: ScenarioOptions): Promise<Table> {
-  const targaryen = await loadTargaryen(flags['targaryen'] ?? 'targaryen')
+  const load = loadNote()
+  const targaryen = await loadTargaryen(flags['targaryen'] ?? `${PEERS}/node_modules/targaryen`)
   const stored = parseValue(STORED)
   const data = jsonView(stored)
   const budgetMs = (seconds * 1000) / cases.length
@@ -207,46 +88,61 @@ export async function run({ seconds, flags }: ScenarioOptions): Promise<Table> {
       entry.value === undefined
         ? () => ruleset.checkRead({ path, auth: AUTH, nowMs: NOW, data }).allowed
         : () => ruleset.checkWrite({ locations, auth: AUTH, nowMs: NOW, data, newData }).allowed
+    const rule = ruleset.rules.find(({ place }) => `.${place.kind}` === entry.kind && place.pattern !== '/')!
+    const budget = new Budget()
+    const condition = (): boolean => {
+      budget.steps = 1_000_000
+      return rule.run(path, AUTH, NOW, data, newData, noQuery, budget)
+    }
     const peer = targaryen === null ? null : targaryenCheck(targaryen, rules, entry)
-    const byHand = () => entry.byHand(data, newData, AUTH, path, NOW)
-    const calls = peer === null ? [check, byHand] : [check, byHand, peer]
-    const [rulesNs = 0, handNs = 0, peerNs = null] = nanosPerCall(calls, budgetMs)
-    return { name: entry.name, rulesNs, handNs, peerNs }
+    const byHand = (): boolean => entry.byHand(data, newData, AUTH, path, NOW)
+    const calls = [condition, byHand, check, ...(peer === null ? [] : [peer])]
+    const [ruleNs = 0, handNs = 0, checkNs = 0, peerNs = null] = nanosPerCall(calls, budgetMs)
+    return { name: entry.name, ruleNs, handNs, checkNs, peerNs }
   })
+  const medianOf = (value: (row: (typeof rows)[number]) => number): number => round(median(rows.map(value)))
   return {
-    title: 'rules: one decision, compiled, hand-written and by targaryen',
+    title: 'rules: one condition compiled and hand-written; one decision, and that of targaryen',
     columns: [
-      'rule',
-      'checks/s',
-      'ns a check',
+      'rule (file of the corpus)',
+      'condition ns',
       'by hand ns',
+      'x by hand',
+      'decision ns',
+      'decisions/s',
       'x by hand',
       'targaryen ns',
       'x faster than targaryen',
     ],
     rows: [
-      ...rows.map((row) => [
-        row.name,
-        Math.round(1e9 / row.rulesNs),
-        round(row.rulesNs),
-        round(row.handNs),
-        round(row.rulesNs / row.handNs),
-        row.peerNs === null ? 'not installed' : Math.round(row.peerNs),
-        row.peerNs === null ? '' : Math.round(row.peerNs / row.rulesNs),
+      ...rows.map(({ name, ruleNs, handNs, checkNs, peerNs }) => [
+        name,
+        round(ruleNs),
+        round(handNs),
+        round(ruleNs / handNs),
+        round(checkNs),
+        Math.round(1e9 / checkNs),
+        round(checkNs / handNs),
+        peerNs === null ? 'not installed' : Math.round(peerNs),
+        peerNs === null ? '' : Math.round(peerNs / checkNs),
       ]),
       [
         'median',
+        medianOf(({ ruleNs }) => ruleNs),
+        medianOf(({ handNs }) => handNs),
+        medianOf(({ ruleNs, handNs }) => ruleNs / handNs),
+        medianOf(({ checkNs }) => checkNs),
         '',
-        round(median(rows.map((row) => row.rulesNs))),
-        round(median(rows.map((row) => row.handNs))),
-        round(median(rows.map((row) => row.rulesNs / row.handNs))),
-        targaryen === null ? '' : Math.round(median(rows.map((row) => row.peerNs!))),
-        targaryen === null ? '' : Math.round(median(rows.map((row) => row.peerNs! / row.rulesNs))),
+        medianOf(({ checkNs, handNs }) => checkNs / handNs),
+        targaryen === null ? '' : medianOf(({ peerNs }) => peerNs!),
+        targaryen === null ? '' : medianOf(({ peerNs, checkNs }) => peerNs! / checkNs),
       ],
     ],
     notes: [
-      'all three ask the same stored tree; Hearth and the hand-written functions read it through one DataView',
-      'a `.validate` row includes asking the `.write` above it, the hand-written function does not',
+      'all ask the same stored tree; Hearth and the hand-written functions read it through one DataView',
+      'a decision finds the rules on the way to the path, asks them, and says which one decided; targaryen does the same',
+      'a `.validate` decision includes asking the `.write` above it, the hand-written function does not',
+      load,
     ],
   }
 }
