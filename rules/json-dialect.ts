@@ -41,18 +41,33 @@ export function parseJsonDialect(source: Source, depthMax: number): Json | null 
   }
 }
 
+/** Asked more often than this, a string's offsets are all noted down: coverage asks for each part of a rule. */
+const SCANS_MAX = 8
+
 /**
- * Where a character of a string's value stands in the text. Scanned anew on each call: only errors and
+ * Where the characters of a string's value stand in the text. Scanned anew on the first calls: mostly only errors and
  * diagnostics ask, and keeping a map for every string would cost each load.
  */
-export function offsetInText(text: string, string: JsonString, valueOffset: number): number {
-  if (!string.hasEscapes) return string.start + 1 + valueOffset
-  let at = string.start + 1
-  for (let i = 0; i < valueOffset && at < string.end - 1; i++) {
-    if (text.charCodeAt(at) === BACKSLASH) at += text.charCodeAt(at + 1) === 117 ? 6 : 2
-    else at += 1
+export function offsetsInText(text: string, string: JsonString): (valueOffset: number) => number {
+  const start = string.start + 1
+  if (!string.hasEscapes) return (valueOffset) => start + valueOffset
+  const after = (at: number): number => {
+    if (text.charCodeAt(at) !== BACKSLASH) return at + 1
+    return at + (text.charCodeAt(at + 1) === 117 ? 6 : 2)
   }
-  return at
+  let scans = 0
+  let known: Uint32Array | null = null
+  return (valueOffset) => {
+    if (known === null && scans++ >= SCANS_MAX) {
+      known = new Uint32Array(string.value.length + 1)
+      for (let i = 0, at = start; i < known.length; i++, at = after(at))
+        known[i] = Math.min(at, string.end - 1)
+    }
+    if (known !== null) return known[Math.min(valueOffset, known.length - 1)]!
+    let at = start
+    for (let i = 0; i < valueOffset && at < string.end - 1; i++) at = after(at)
+    return at
+  }
 }
 
 const STOP = Symbol('the first error ends the parse')

@@ -9,7 +9,7 @@
  */
 import { clip } from '../protocol/index.ts'
 import { nearest } from './did-you-mean.ts'
-import { type Json, type JsonMember, type JsonObject, offsetInText } from './json-dialect.ts'
+import { type Json, type JsonMember, type JsonObject, offsetsInText } from './json-dialect.ts'
 import type { Source, Span } from './source.ts'
 
 export type RuleKind = 'read' | 'write' | 'validate'
@@ -198,7 +198,7 @@ function readRule(source: Source, kind: RuleKind, value: Json): RuleSource | nul
     value: value.value,
     start: value.start,
     end: value.end,
-    offsetAt: (offset) => offsetInText(source.text, value, offset),
+    offsetAt: offsetsInText(source.text, value),
   }
 }
 

@@ -128,6 +128,9 @@ async function serveCoverage({ databases, isDev }: SettingsParts, request: HttpR
       'only a server with --dev counts which rules were used; see also: hearth rules test --coverage',
     )
   }
+  if (request.method !== 'GET' && request.method !== 'HEAD') {
+    throw methodNotAllowed('coverage is read with GET; it starts anew with new rules', 'GET, HEAD')
+  }
   const name = request.query.get('ns')
   if (name === null || name === '')
     return jsonError('400 Bad Request', 'the query names no database: ?ns=...')

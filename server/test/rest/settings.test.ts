@@ -277,7 +277,9 @@ describe('coverage', () => {
     })
 
     const { body } = await ask(server, '/.inspect/coverage.json?ns=demo')
+    const put = await ask(server, '/.inspect/coverage.json?ns=demo', { method: 'PUT', body: 1 })
     expect((body as LiveCoverageReport).rules[0]!.outcomes.true).toBe(0)
+    expect(put.status).toBe(405)
   })
 
   test('as a page: every condition marked, what clients sent escaped', async (t) => {
