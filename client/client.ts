@@ -6,7 +6,7 @@ import { formatPath, isAtOrAbove, keyProblem, type Path } from '../protocol/path
 import { pushIdMaker } from '../protocol/push-id.ts'
 import { hasServerValue, resolveServerValues } from '../protocol/server-value.ts'
 import { hasOwn, parseValue, type Value } from '../protocol/value.ts'
-import { type AuthSource, Connection, type RequestBody } from './connection.ts'
+import { type AuthSource, Connection, type Pushed, type RequestBody } from './connection.ts'
 import { type Environment, realEnvironment } from './environment.ts'
 import { HearthError, refusing } from './errors.ts'
 import type { Entries, PendingWrite } from './pending-writes.ts'
@@ -27,6 +27,14 @@ export interface DatabaseOptions {
 const CONNECTED: Path = ['.info', 'connected']
 const SERVER_TIME_OFFSET: Path = ['.info', 'serverTimeOffset']
 
+/** What is built on the connection beside values: messages, presence. Only an app that uses it loads it. */
+export interface Watcher {
+  /** The server answers, perhaps again, perhaps to another identity: ask it anew. */
+  renew(): void
+  pushed?(message: Pushed): void
+  stopped?(error: HearthError): void
+}
+
 export class Database {
   /** The server's address as http(s), without a trailing slash. */
   readonly url: string
@@ -36,6 +44,7 @@ export class Database {
   /** @internal */ readonly environment: Environment
   /** @internal The onDisconnect writes of this connection, to show them when the connection is lost. */
   leftBehind: (readonly [Path, Value])[] = []
+  /** @internal */ readonly watchers = new Set<Watcher>()
   readonly #pushIdAt: (nowMs: number) => string
   /** Writes not yet answered and transactions not yet ended. */
   readonly #working = new Set<{ paths: readonly Path[]; ended: Promise<void> }>()
@@ -49,7 +58,11 @@ export class Database {
     const onAuthError =
       options.onAuthError ?? ((error) => console.warn(`hearth: going on without identity: ${error.message}`))
     this.connection = new Connection(socketUrl, this.environment, options.auth ?? null, {
-      relisten: () => this.data.relisten(),
+      relisten: () => {
+        this.data.relisten()
+        this.#renew()
+      },
+      identified: () => this.#renew(),
       online: (serverTimeOffsetMs) => {
         this.#serverTimeOffsetMs = serverTimeOffsetMs
         this.info.assume([
@@ -62,13 +75,23 @@ export class Database {
         this.data.assume(this.guess(this.leftBehind.splice(0)))
         this.info.assume([[CONNECTED, false]])
       },
-      pushed: (message) => this.data.pushed(message),
-      stopped: (error) => this.data.failAll(error),
+      pushed: (message) => {
+        this.data.pushed(message)
+        for (const watcher of this.watchers) watcher.pushed?.(message)
+      },
+      stopped: (error) => {
+        this.data.failAll(error)
+        for (const watcher of this.watchers) watcher.stopped?.(error)
+      },
       authFailed: onAuthError,
     })
-    this.data = new Replica(this.connection)
-    this.info = new Replica(this.connection)
+    this.data = new Replica(this.connection, this.environment)
+    this.info = new Replica(this.connection, this.environment)
     this.info.serve(['.info'], { connected: false, serverTimeOffset: 0 })
+  }
+
+  #renew(): void {
+    for (const watcher of this.watchers) watcher.renew()
   }
 
   /** @internal */
@@ -100,22 +123,21 @@ export class Database {
     const pending: PendingWrite = { entries: this.guess(entries) }
     const end = this.begin(entries.map(([path]) => path))
     let isSettled = false
-    const settle = (): void => {
-      isSettled = true
-      this.data.remove(pending)
-      end()
-    }
     const answered = new Promise<void>((resolve, reject) => {
       // Sent before it is shown: what a listener writes in answer must reach the server after it.
       this.connection.send({
         body,
         kind: 'write',
-        done: () => {
-          settle()
+        done: (answer) => {
+          isSettled = true
+          this.data.done(pending, (answer as { revision: number }).revision)
+          end()
           resolve()
         },
         failed: (error) => {
-          settle()
+          isSettled = true
+          this.data.remove(pending)
+          end()
           reject(error)
         },
       })

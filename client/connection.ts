@@ -41,13 +41,18 @@ export interface Request {
 /** A token, or a function that gives a fresh one; null for nobody. */
 export type AuthSource = string | null | (() => string | null | Promise<string | null>)
 
+/** What comes unasked, for what `queryId` names. */
+export type Pushed = Extract<ToClient, { type: 'patch' | 'cancel' | 'resync' | 'message' }>
+
 export interface ConnectionEvents {
   /** The server answers again: listen again. Requests not yet answered are sent after this. */
   relisten(): void
   /** After everything is sent again. */
   online(serverTimeOffsetMs: number): void
   lost(): void
-  pushed(message: Extract<ToClient, { type: 'patch' | 'cancel' | 'resync' }>): void
+  pushed(message: Pushed): void
+  /** The server took another identity for this connection. */
+  identified(): void
   /** The connection ended for good; all requests have failed. */
   stopped(error: HearthError): void
   /** The token was refused or could not be had. The connection goes on without identity or tries again. */
@@ -93,6 +98,10 @@ export class Connection {
   /** In the order they were made. */
   readonly #unanswered = new Set<Request>()
   readonly #sent = new Map<number, Request>()
+  /** Refused for now, with the ids they had: sent again together, and everything else waits behind them. */
+  readonly #refused = new Map<Request, [id: number, error: HearthError]>()
+  /** The newest write that was done. */
+  #lastDoneId = 0
   /** Messages to leave at the end of this turn, in one frame. */
   #outbox: Uint8Array[] = []
   #outboxBytes = 0
@@ -156,12 +165,13 @@ export class Connection {
     if (request.kind === 'live' && !this.isReady) return request.forgotten?.()
     if (this.#phase === 'off' && request.kind !== 'write') return request.failed(offline())
     this.#unanswered.add(request)
-    if (this.isReady) this.#transmit(request)
+    if (this.isReady && this.#refused.size === 0) this.#transmit(request)
   }
 
   /** The caller no longer waits for the answer. */
   abandon(request: Request): void {
     this.#unanswered.delete(request)
+    this.#refused.delete(request)
     if (request.id !== undefined) this.#sent.delete(request.id)
   }
 
@@ -174,7 +184,11 @@ export class Connection {
     return new Promise((resolve, reject) => {
       this.#token(auth).then((token) => {
         if (turn !== this.#turn || auth !== this.#auth) return resolve()
-        this.#present(token, resolve, resolve, (error) => {
+        const accepted = (): void => {
+          this.#events.identified()
+          resolve()
+        }
+        this.#present(token, accepted, resolve, (error) => {
           // The server keeps the identity it had.
           if (this.#auth === auth) this.#auth = before
           reject(error)
@@ -229,8 +243,10 @@ export class Connection {
     this.#outbox = []
     this.#outboxBytes = 0
     socket?.close()
-    const lost = [...this.#sent.values()]
+    const lost = [...this.#sent.values(), ...this.#refused.keys()]
     this.#sent.clear()
+    this.#refused.clear()
+    this.#lastDoneId = 0
     const wasOnline = this.#isOnline
     this.#isOnline = false
     for (const request of lost) {
@@ -274,7 +290,11 @@ export class Connection {
         this.#serverTimeOffsetMs = message.serverTimeMs - this.#receivedMs
         return this.#authenticate()
       case 'ack':
-        for (const id of message.ids) this.#take(id)?.done(message)
+        for (const id of message.ids) {
+          const request = this.#take(id)
+          if (request?.kind === 'write') this.#lastDoneId = id
+          request?.done(message)
+        }
         return
       case 'snapshot':
       case 'resumed':
@@ -283,14 +303,21 @@ export class Connection {
       case 'pushed':
         return this.#take(message.id)?.done(message)
       case 'error': {
-        const request = this.#take(message.id)
+        const request = this.#sent.get(message.id)
         if (request === undefined) return
         const path = 'path' in request.body ? request.body.path : null
-        return request.failed(requestFailed(path, message.name, message.message, message.retryAfterMs))
+        const error = requestFailed(path, message.name, message.message, message.retryAfterMs)
+        const mayRetry = request.kind === 'write' || request.body.type === 'listen'
+        if (message.name === 'rate_limited' && message.retryAfterMs && mayRetry) {
+          return this.#sendLater(request, error, message.retryAfterMs)
+        }
+        this.abandon(request)
+        return request.failed(error)
       }
       case 'patch':
       case 'cancel':
       case 'resync':
+      case 'message':
         return this.#events.pushed(message)
       case 'authRevoked':
         this.#hasIdentity = false
@@ -304,6 +331,31 @@ export class Connection {
         return this.#after(delayMs, () => this.#abort())
       }
     }
+  }
+
+  /** Sends it again once the server wants to hear of it, unless a write made after it has been done meanwhile. */
+  #sendLater(request: Request, error: HearthError, delayMs: number): void {
+    const id = request.id!
+    const turn = this.#turn
+    this.#sent.delete(id)
+    request.id = undefined
+    this.#refused.set(request, [id, error])
+    if (this.#refused.size > 1) return
+    this.#environment.schedule(delayMs, () => {
+      if (turn !== this.#turn) return
+      const refused = [...this.#refused]
+      this.#refused.clear()
+      for (const [old, [id, error]] of refused) {
+        if (old.kind !== 'write' || id > this.#lastDoneId) continue
+        this.abandon(old)
+        old.failed(error)
+      }
+      if (this.isReady) this.#transmitAll()
+    })
+  }
+
+  #transmitAll(): void {
+    for (const request of this.#unanswered) if (request.id === undefined) this.#transmit(request)
   }
 
   #take(id: number): Request | undefined {
@@ -379,7 +431,7 @@ export class Connection {
     this.#phase = 'ready'
     this.#beat()
     this.#events.relisten()
-    for (const request of this.#unanswered) if (request.id === undefined) this.#transmit(request)
+    this.#transmitAll()
     if (this.#isOnline) return
     this.#isOnline = true
     this.#onlineSinceMs = this.#environment.nowMs()

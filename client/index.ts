@@ -10,10 +10,13 @@ export {
   unauth,
 } from './client.ts'
 export type { AuthSource } from './connection.ts'
+export type { Delivery } from './delivery.ts'
 export type { Environment } from './environment.ts'
 export { HearthError } from './errors.ts'
+export { onMessage, send } from './messages.ts'
 export { OnDisconnect, onDisconnect } from './on-disconnect.ts'
 export { onPatch, type PatchOperation } from './patch.ts'
+export { type Presence, type PresenceOptions, presence } from './presence.ts'
 export {
   endAt,
   endBefore,

@@ -3,6 +3,7 @@
  */
 import type { Value } from '../protocol/value.ts'
 import type { Request } from './connection.ts'
+import { type Delivery, hzOf } from './delivery.ts'
 import { HearthError } from './errors.ts'
 import { DatabaseReference, type Query, type Untyped } from './ref.ts'
 import { type ChildOf, DataSnapshot } from './snapshot.ts'
@@ -14,6 +15,12 @@ export type Unsubscribe = () => void
 export interface ListenOptions {
   /** Unsubscribes before the first event is told. */
   onlyOnce?: boolean
+  /**
+   * How often to hear of changes: `every` one (the default), the `latest` value of each path once a group of writes, or
+   * at most so many times a second, `{ maxHz }` from 0.1 to 1000. Of listeners that share what the server sends, the
+   * one that wants most decides.
+   */
+  delivery?: Delivery
 }
 
 export interface GetOptions {
@@ -148,12 +155,13 @@ export function listen(
   options: ListenOptions | undefined,
   hear: (data: EventData) => void,
 ): Unsubscribe {
-  const { onlyOnce = false } = (typeof cancel === 'object' ? cancel : options) ?? {}
+  const { onlyOnce = false, delivery } = (typeof cancel === 'object' ? cancel : options) ?? {}
   const replica = db.replicaOf(path)
   const registration: Registration = {
     type,
     callback,
     isActive: true,
+    hz: hzOf(delivery),
     cancel: typeof cancel === 'function' ? cancel : null,
     hear(data) {
       if (onlyOnce) unsubscribe()

@@ -12,9 +12,11 @@
  */
 import { formatPath, type Path } from '../protocol/path.ts'
 import { type Query, queryKey } from '../protocol/query.ts'
-import type { Step, ToClient } from '../protocol/to-client.ts'
+import type { Step } from '../protocol/to-client.ts'
 import type { Value } from '../protocol/value.ts'
-import type { Connection } from './connection.ts'
+import type { Connection, Pushed } from './connection.ts'
+import { EVERY, LATEST } from './delivery.ts'
+import type { Environment } from './environment.ts'
 import { type HearthError, requestFailed } from './errors.ts'
 import { type Entries, type Known, type PendingWrite, PendingWrites } from './pending-writes.ts'
 import { Tree } from './tree.ts'
@@ -34,6 +36,10 @@ interface Listen {
   epoch: string | null
   /** What the server told, if it has; outlives a lost connection. */
   tree: Tree | null
+  /** Patches a second it wants at most; see `hzOf`. */
+  hz: number
+  /** Called after its next message. */
+  owed: (() => void)[]
   /** The app was told that this query has no index: not again after each reconnect. */
   isWarned: boolean
 }
@@ -55,14 +61,19 @@ const NOTHING_KNOWN: Known = { value: null, isWhole: false }
 
 export class Replica {
   readonly #connection: Pick<Connection, 'isReady' | 'send' | 'epoch'>
+  readonly #environment: Pick<Environment, 'schedule'>
   readonly #root = newNode([], null)
   readonly #pending = new PendingWrites()
   readonly #byQueryId = new Map<number, Listen>()
   readonly #owed: Call[] = []
   #nextOwed = 0
 
-  constructor(connection: Pick<Connection, 'isReady' | 'send' | 'epoch'>) {
+  constructor(
+    connection: Pick<Connection, 'isReady' | 'send' | 'epoch'>,
+    environment: Pick<Environment, 'schedule'>,
+  ) {
     this.#connection = connection
+    this.#environment = environment
   }
 
   /** Follows a query. What is already known is told before this returns. */
@@ -70,11 +81,11 @@ export class Replica {
     const node = this.#nodeAt(path)
     const key = viewKey(query)
     let view = node.views.get(key)
-    const isNew = view === undefined
     view ??= new View(path, query)
+    view.hz = Math.max(view.hz, registration.hz)
     const known = this.#look(view)
     node.views.set(key, view)
-    if (isNew) this.#ask(node, wireQuery(query))
+    this.#ask(node, view)
     this.#call(view.add(registration, known))
   }
 
@@ -98,6 +109,33 @@ export class Replica {
   /** The server has answered a write, or it is given up: from here on the server's state speaks. */
   remove(write: PendingWrite): void {
     this.#change(pathsOf(write.entries), () => this.#pending.remove(write))
+  }
+
+  /**
+   * The server has done a write. A listen that hears late has yet to hear of it: until its next message the write stays
+   * laid over it, else its value would go back to what it was and forth again. One that the write did not touch hears
+   * nothing, so this ends by itself.
+   */
+  done(write: PendingWrite, revision: number): void {
+    const late = new Set<Listen>()
+    for (const [path] of write.entries) {
+      for (const { listens } of this.#along(path)) {
+        for (const listen of listens.values()) {
+          if (listen.hz < LATEST && listen.status === 'live' && listen.revision < revision) late.add(listen)
+        }
+      }
+    }
+    const remove = (): void => this.remove(write)
+    if (late.size === 0) return remove()
+    let hz = EVERY
+    for (const listen of late) {
+      hz = Math.min(hz, listen.hz)
+      listen.owed.push(() => {
+        late.delete(listen)
+        if (late.size === 0) remove()
+      })
+    }
+    this.#environment.schedule(2000 / hz + 500, remove)
   }
 
   /** Another guess in place of a write that is tried again; it counts as made now. */
@@ -158,7 +196,7 @@ export class Replica {
     this.#call(views.flatMap((view) => view.fail(error)))
   }
 
-  pushed(message: Extract<ToClient, { type: 'patch' | 'cancel' | 'resync' }>): void {
+  pushed(message: Pushed): void {
     const listen = this.#byQueryId.get(message.queryId)
     // A listen just ended may still have messages on their way.
     if (listen === undefined) return
@@ -168,7 +206,7 @@ export class Replica {
         if (message.revision <= listen.revision) return
         listen.revision = message.revision
         for (const step of message.steps) this.#step(listen, step)
-        return
+        return settle(listen)
       case 'resync':
         listen.revision = message.revision
         return this.#setServer(listen, message.value)
@@ -204,36 +242,54 @@ export class Replica {
 
   // Asking the server
 
-  /** Makes sure that a place is listened to, by a listen above or one of its own. */
-  #ask(node: PathNode, query: Query | null): void {
-    const key = queryKey(query)
-    if (node.listens.has(key) || (query !== null && node.listens.has(WHOLE))) return
-    for (let above = node.parent; above !== null; above = above.parent) {
-      if (above.listens.has(WHOLE)) return
+  /** Makes sure that a view is listened for as often as it wants, by a listen above or one of its own. */
+  #ask(node: PathNode, { query, hz }: View): void {
+    const wire = wireQuery(query)
+    const key = queryKey(wire)
+    for (let at: PathNode | null = node; at !== null; at = at.parent) {
+      const listen = at.listens.get(WHOLE) ?? (at === node ? at.listens.get(key) : undefined)
+      if (listen === undefined) continue
+      if (hz <= listen.hz) return
+      listen.hz = hz
+      if (listen.status !== 'waiting') this.#send(listen)
+      return
     }
-    const listen = newListen(node, query)
+    const listen = newListen(node, wire, hz || EVERY)
+    // It will feed the views below it as well.
+    if (key === WHOLE) {
+      for (const { views } of below(node))
+        for (const view of views.values()) listen.hz = Math.max(listen.hz, view.hz)
+    }
     node.listens.set(key, listen)
     if (this.#connection.isReady) this.#send(listen)
   }
 
   #send(listen: Listen): void {
     listen.status = 'sent'
-    const { path, query, epoch, revision } = listen
+    const { path, query, hz, epoch, revision } = listen
     // Where the server knows what was missed since then, it is all that it sends.
     const held = epoch !== null && { resume: { epoch, revision } }
     this.#connection.send({
-      body: { type: 'listen', path, query, ...held },
+      body: {
+        type: 'listen',
+        path,
+        query,
+        ...held,
+        ...(hz < EVERY && { delivery: { maxHz: hz === LATEST ? null : hz } }),
+      },
       kind: 'live',
       done: (answer) => {
-        if (listen.status !== 'sent' || !('queryId' in answer)) return
+        // One that was asked for again is answered twice.
+        if (listen.status === 'ended' || !('queryId' in answer)) return
         listen.status = 'live'
+        this.#byQueryId.delete(listen.queryId)
         listen.queryId = answer.queryId
         listen.revision = answer.revision
         listen.epoch = this.#connection.epoch
         this.#byQueryId.set(answer.queryId, listen)
         if (answer.type === 'resumed') {
           for (const step of answer.steps) this.#step(listen, step)
-          return
+          return settle(listen)
         }
         if (answer.warning === 'no_index') warnOfNoIndex(listen)
         this.#setServer(listen, answer.value)
@@ -275,7 +331,7 @@ export class Replica {
   }
 
   #askBelow(node: PathNode): void {
-    for (const view of node.views.values()) this.#ask(node, wireQuery(view.query))
+    for (const view of node.views.values()) this.#ask(node, view)
     if (!node.listens.has(WHOLE)) for (const child of node.children.values()) this.#askBelow(child)
   }
 
@@ -316,6 +372,7 @@ export class Replica {
       listen.tree = new Tree(listen.path, value, listen.query === null, true)
       if (listen.query === null) this.#dropCovered(listen)
     })
+    settle(listen)
   }
 
   /** One write of the server's: all its places change, then one round of events. */
@@ -493,7 +550,7 @@ function newNode(path: Path, parent: PathNode | null): PathNode {
   return { path, parent, children: new Map(), views: new Map(), listens: new Map() }
 }
 
-function newListen(node: PathNode, query: Query | null): Listen {
+function newListen(node: PathNode, query: Query | null, hz = EVERY): Listen {
   return {
     node,
     path: node.path,
@@ -503,6 +560,8 @@ function newListen(node: PathNode, query: Query | null): Listen {
     revision: -1,
     epoch: null,
     tree: null,
+    hz,
+    owed: [],
     isWarned: false,
   }
 }
@@ -517,6 +576,10 @@ function warnOfNoIndex(listen: Listen): void {
   console.warn(
     `hearth: add ".indexOn": "${index}" at \`${formatPath(path)}\` to the rules; until then all of it is downloaded and filtered here`,
   )
+}
+
+function settle(listen: Listen): void {
+  for (const call of listen.owed.splice(0)) call()
 }
 
 function hasData(listen: Listen | undefined): listen is Source {

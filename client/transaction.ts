@@ -68,11 +68,14 @@ async function transact<T>(
   const before = db.whenFree(path)
   const end = db.begin([path])
   const shown: PendingWrite = { entries: [] }
+  let isDone = false
   // Listens meanwhile, so that whoever wrote first has been heard when the server says that this was stale.
   const stop = onValue(
     ref,
     () => {},
     () => {},
+    // As often as others hear; alone, always.
+    { delivery: { maxHz: 0 } },
   )
   try {
     // Without anything to wait for, the first try is made before runTransaction returns.
@@ -87,8 +90,10 @@ async function transact<T>(
       const written = resolveServerValues(value, current.value, db.serverTimeMs)
       const answered = compareAndSet(db, path, current.revision, value)
       if (applyLocally) db.data.replace(shown, [[path, written]])
-      if (await answered) {
-        db.data.remove(shown)
+      const revision = await answered
+      if (revision !== null) {
+        db.data.done(shown, revision)
+        isDone = true
         // What this transaction wrote, even if others have written since: it may be a number drawn, once each.
         return { committed: true, snapshot: new DataSnapshot(ref, written) }
       }
@@ -101,7 +106,7 @@ async function transact<T>(
       `max_retries at ${formatPath(path)}: somebody else wrote first ${TRIES_MAX} times`,
     )
   } finally {
-    db.data.remove(shown)
+    if (!isDone) db.data.remove(shown)
     stop()
     end()
   }
@@ -123,14 +128,14 @@ function read(db: Database, path: Path): Promise<{ value: Value; revision: numbe
   })
 }
 
-/** @returns False when the value changed after `revision`. */
-function compareAndSet(db: Database, path: Path, revision: number, value: Value): Promise<boolean> {
+/** @returns The revision it was done at; null when the value changed after `revision`. */
+function compareAndSet(db: Database, path: Path, revision: number, value: Value): Promise<number | null> {
   return new Promise((resolve, reject) => {
     db.connection.send({
       body: { type: 'compareAndSet', path, revision, value },
       kind: 'once',
-      done: () => resolve(true),
-      failed: (error) => (error.code === 'stale' ? resolve(false) : reject(error)),
+      done: (answer) => resolve((answer as Extract<Answer, { type: 'ack' }>).revision),
+      failed: (error) => (error.code === 'stale' ? resolve(null) : reject(error)),
     })
   })
 }

@@ -30,6 +30,8 @@ export interface Registration {
   /** The listen ended: nothing follows. */
   cancel: ((error: HearthError) => void) | null
   isActive: boolean
+  /** How often it wants to hear; see `hzOf`. */
+  hz: number
 }
 
 /** A call owed to the app. */
@@ -49,6 +51,8 @@ export class View {
   readonly path: Path
   readonly query: Query
   registrations: Registration[] = []
+  /** The most any of them has asked for. */
+  hz = 0
   /**
    * What was told last, where it cannot be worked out anew: of a window, and of a place the server has not told of.
    * Null for a whole value that a listen vouches for.

@@ -13,28 +13,25 @@ interface ErrorKind {
   retry: boolean
 }
 
-function requestError(code: number, name: string, options: { retry: boolean }): ErrorKind {
-  return { code, name, retry: options.retry }
-}
-
+/** Literals, not calls: bundlers then leave them out of a client, which knows errors by name. */
 export const requestErrors = {
-  internal: requestError(100, 'internal', { retry: true }),
-  permissionDenied: requestError(101, 'permission_denied', { retry: false }),
-  invalidPath: requestError(102, 'invalid_path', { retry: false }),
-  invalidValue: requestError(103, 'invalid_value', { retry: false }),
-  invalidQuery: requestError(104, 'invalid_query', { retry: false }),
-  invalidToken: requestError(105, 'invalid_token', { retry: false }),
-  expiredToken: requestError(106, 'expired_token', { retry: false }),
-  tooLarge: requestError(107, 'too_large', { retry: false }),
-  tooManyListens: requestError(108, 'too_many_listens', { retry: false }),
-  stale: requestError(109, 'stale', { retry: false }),
-  unavailable: requestError(110, 'unavailable', { retry: true }),
-  rateLimited: requestError(111, 'rate_limited', { retry: true }),
-  noIndex: requestError(112, 'no_index', { retry: false }),
-  invalidMessage: requestError(113, 'invalid_message', { retry: false }),
-  duplicateId: requestError(114, 'duplicate_id', { retry: false }),
-  notSupported: requestError(115, 'not_supported', { retry: false }),
-  unknownDatabase: requestError(116, 'unknown_database', { retry: false }),
+  internal: { code: 100, name: 'internal', retry: true },
+  permissionDenied: { code: 101, name: 'permission_denied', retry: false },
+  invalidPath: { code: 102, name: 'invalid_path', retry: false },
+  invalidValue: { code: 103, name: 'invalid_value', retry: false },
+  invalidQuery: { code: 104, name: 'invalid_query', retry: false },
+  invalidToken: { code: 105, name: 'invalid_token', retry: false },
+  expiredToken: { code: 106, name: 'expired_token', retry: false },
+  tooLarge: { code: 107, name: 'too_large', retry: false },
+  tooManyListens: { code: 108, name: 'too_many_listens', retry: false },
+  stale: { code: 109, name: 'stale', retry: false },
+  unavailable: { code: 110, name: 'unavailable', retry: true },
+  rateLimited: { code: 111, name: 'rate_limited', retry: true },
+  noIndex: { code: 112, name: 'no_index', retry: false },
+  invalidMessage: { code: 113, name: 'invalid_message', retry: false },
+  duplicateId: { code: 114, name: 'duplicate_id', retry: false },
+  notSupported: { code: 115, name: 'not_supported', retry: false },
+  unknownDatabase: { code: 116, name: 'unknown_database', retry: false },
 } as const satisfies Record<string, ErrorKind>
 
 export type RequestErrorKind = keyof typeof requestErrors
@@ -51,13 +48,14 @@ export class RequestError extends Error {
     this.retryAfterMs = retryAfterMs
   }
 
-  get code(): number {
-    return requestErrors[this.kind].code
-  }
-
+  /** The name in `requestErrors`. */
   get codeName(): string {
-    return requestErrors[this.kind].name
+    return this.kind.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
   }
+}
+
+export function codeOf({ kind }: RequestError): number {
+  return requestErrors[kind].code
 }
 
 export interface CloseReason {
@@ -68,7 +66,6 @@ export interface CloseReason {
 
 /**
  * 4000-4499: reconnect. 4500-4999: stop, the same client would fail again.
- * Literals, not calls: bundlers then leave them out of a client that does not name them.
  */
 export const closeReasons = {
   goingAway: { code: 4000, reason: 'server is going away; reconnect' },

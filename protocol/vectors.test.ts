@@ -38,6 +38,12 @@ test.each(vectors.invalid)('$name is refused with $outcome', ({ hex, outcome }) 
   expect(outcomeOf(bytesOf(hex))).toBe(outcome)
 })
 
+test('the name of an error follows from its kind', () => {
+  for (const [kind, { name }] of Object.entries(requestErrors)) {
+    expect(new RequestError(kind as keyof typeof requestErrors, '').codeName).toBe(name)
+  }
+})
+
 test('outcomes are codes and names that exist', () => {
   const names: string[] = Object.values(requestErrors).map(({ name }) => name)
   const codes: number[] = Object.values(closeReasons).map(({ code }) => code)

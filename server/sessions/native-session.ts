@@ -7,6 +7,7 @@
  */
 import {
   closeReasons,
+  codeOf,
   decodeToServer,
   Encoder,
   encodeSnapshot,
@@ -242,7 +243,7 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
     this.#send({
       type: 'cancel',
       queryId: live.id,
-      code: error.code,
+      code: codeOf(error),
       name: error.codeName,
       message: error.message,
     })
@@ -612,7 +613,7 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
         return
       }
       const error = new RequestError('expiredToken', 'the token has expired; send a new one')
-      this.#send({ type: 'authRevoked', code: error.code, name: error.codeName, message: error.message })
+      this.#send({ type: 'authRevoked', code: codeOf(error), name: error.codeName, message: error.message })
       this.#becomes(anonymous, null)
     }, delayMs)
   }
@@ -626,7 +627,7 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
     this.#send({
       type: 'error',
       id,
-      code: error.code,
+      code: codeOf(error),
       name: error.codeName,
       message: error.message,
       retryAfterMs: error.retryAfterMs,
