@@ -197,7 +197,7 @@ test('after a crash those who come back never left, and who does not is removed'
     await as(t, crashed, 'bob'),
   ]
   for (const client of [ann, phone, bob]) await present(client, 'before')
-  crashed.kill()
+  await crashed.kill()
   await Promise.all([ann, phone, bob].map(({ closed }) => closed))
 
   const server: TestServer = await serve(t, {
@@ -233,7 +233,7 @@ test('a server that ends on purpose leaves everyone in place for the next one', 
   await room.until(null)
 })
 
-async function killable(t: Cleanup, folder: string): Promise<{ url: string; kill(): void }> {
+async function killable(t: Cleanup, folder: string): Promise<{ url: string; kill(): Promise<void> }> {
   const rules = join(folder, 'rules.json')
   writeFileSync(rules, JSON.stringify({ rules: OWN }))
   const child = spawn(
@@ -254,5 +254,11 @@ async function killable(t: Cleanup, folder: string): Promise<{ url: string; kill
     })
     child.once('exit', (code) => reject(new Error(`the server exited with ${code}`)))
   })
-  return { url, kill: () => child.kill('SIGKILL') }
+  const kill = (): Promise<void> => {
+    child.removeAllListeners('exit')
+    const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+    child.kill('SIGKILL')
+    return exited
+  }
+  return { url, kill }
 }
