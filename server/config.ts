@@ -33,7 +33,7 @@ import {
   quote,
   Refusal,
   SECOND,
-  type Secret,
+  Secret,
   secret,
   text,
   whole,
@@ -50,6 +50,11 @@ const ALGORITHMS = [
 const declared = {
   host: option(text, '127.0.0.1', 'Address to listen on; `0.0.0.0` or `::` for every interface.'),
   port: option(whole(0, 65_535), 9000, 'Port that serves every protocol; 0 picks a free one.'),
+  workers: option(
+    whole(1, 64),
+    1,
+    'Threads that serve clients; one of them writes. More than one for many subscribers on many cores.',
+  ),
   data: option(path, 'data', 'Folder that holds the databases.'),
   rules: option(path, 'database.rules.json', 'Rules of every database that has none of its own.'),
   dev: option(bool, false, 'Development: unsigned emulator tokens and the `owner` token count.'),
@@ -281,6 +286,20 @@ export function configFrom(values: ConfigValues): Config {
   }
   walk(values, declared, '')
   return resolve(gathered)
+}
+
+/**
+ * A configuration as values, for another thread of this process: the one place where secrets are taken out of it.
+ * `configFrom` makes the same configuration of them.
+ */
+export function valuesOf(config: Config): ConfigValues {
+  const plainOf = (part: unknown): unknown => {
+    if (part instanceof Secret) return part.reveal()
+    if (typeof part !== 'object' || part === null) return part
+    if (Array.isArray(part)) return part.length === 0 ? undefined : [...part]
+    return Object.fromEntries(Object.entries(part).map(([key, value]) => [key, plainOf(value)]))
+  }
+  return plainOf(config) as ConfigValues
 }
 
 function listInputs(part: object, prefix: string): Input[] {

@@ -26,7 +26,7 @@ export interface FrontParts {
   nowMs(): number
   random?: (() => number) | undefined
   onBug(error: unknown): void
-  sessions?: OpenSessions
+  sessions?: OpenSessions | undefined
 }
 
 export interface FrontDoors {

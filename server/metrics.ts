@@ -4,7 +4,15 @@
  * One registry for each server, so that two servers in a process do not share numbers.
  */
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
-import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import {
+  AggregatorRegistry,
+  Counter,
+  Gauge,
+  Histogram,
+  type MetricObjectWithValues,
+  type MetricValue,
+  Registry,
+} from 'prom-client'
 
 /** Numbers that only grow. Add to them directly. */
 const COUNTERS = {
@@ -19,6 +27,7 @@ const COUNTERS = {
     'hearth_slow_consumers_total',
     'Times a connection fell behind and was brought up to date later.',
   ],
+  workerRestarts: ['hearth_worker_restarts_total', 'Worker threads that ended and were replaced.'],
   bugs: ['hearth_bugs_total', 'Internal errors; each has a line in the log.'],
 } as const satisfies Record<string, readonly [name: string, help: string]>
 
@@ -30,6 +39,9 @@ const GAUGES = {
   databases: ['hearth_databases', 'Databases open.'],
   indexesBuilding: ['hearth_indexes_building', 'Indexes that rules declare and that are not built yet.'],
 } as const satisfies Record<string, readonly [name: string, help: string]>
+
+/** The metrics of one thread, to be handed to another. */
+export type MetricsPart = MetricObjectWithValues<MetricValue<string>>[]
 
 export type Counters = Record<keyof typeof COUNTERS, number>
 export type GaugeName = keyof typeof GAUGES
@@ -50,7 +62,8 @@ export class Metrics {
   readonly #groupSize: Histogram
   readonly #loopDelay: IntervalHistogram
 
-  constructor() {
+  /** @param options.isFollower Of a thread beside others: what is the whole process's is left out. */
+  constructor(options: { isFollower?: boolean } = {}) {
     const registers = [this.#registry]
     for (const [key, [name, help]] of Object.entries(COUNTERS)) {
       const read = (): number => this.counters[key as keyof Counters]
@@ -77,7 +90,8 @@ export class Metrics {
     })
     this.#loopDelay = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS })
     this.#loopDelay.enable()
-    addProcessMetrics(this.#registry, this.#loopDelay)
+    addLoopMetrics(this.#registry, this.#loopDelay)
+    if (options.isFollower !== true) addProcessMetrics(this.#registry)
   }
 
   /** One commit group, in milliseconds. */
@@ -87,6 +101,11 @@ export class Metrics {
     this.#flush.observe(group.flushMs / 1000)
     this.#publish.observe(group.publishMs / 1000)
     this.#commit.observe((group.decideMs + group.flushMs + group.publishMs) / 1000)
+  }
+
+  /** A group that another thread has written, shown by this one, in milliseconds. */
+  observePublish(publishMs: number): void {
+    this.#publish.observe(publishMs / 1000)
   }
 
   /** Where a gauge is read when somebody asks; until then it is 0. */
@@ -100,6 +119,21 @@ export class Metrics {
 
   text(): Promise<string> {
     return this.#registry.metrics()
+  }
+
+  async part(): Promise<MetricsPart> {
+    return (await this.#registry.getMetricsAsJSON()) as MetricsPart
+  }
+
+  /** One text of several threads' metrics, each with the label `worker`. */
+  static merged(parts: readonly (readonly [worker: string, part: MetricsPart])[]): Promise<string> {
+    const labelled = parts.map(([worker, part]) =>
+      part.map((metric) => ({
+        ...metric,
+        values: metric.values.map((value) => ({ ...value, labels: { ...value.labels, worker } })),
+      })),
+    )
+    return AggregatorRegistry.aggregate(labelled).metrics()
   }
 
   close(): void {
@@ -118,7 +152,7 @@ function collectFrom(read: () => number): (this: Counter | Gauge) => void {
 }
 
 /** The few process figures that say whether a server is well, under the names dashboards know. */
-function addProcessMetrics(registry: Registry, loopDelay: IntervalHistogram): void {
+function addProcessMetrics(registry: Registry): void {
   const registers = [registry]
   const gauge = (name: string, help: string, read: () => number): void => {
     new Gauge({ name, help, registers, collect: collectFrom(read) })
@@ -136,7 +170,16 @@ function addProcessMetrics(registry: Registry, loopDelay: IntervalHistogram): vo
   gauge('process_start_time_seconds', 'Start of the process, Unix time.', () =>
     Math.round(performance.timeOrigin / 1000),
   )
-  gauge('nodejs_heap_size_used_bytes', 'JavaScript heap in use.', () => process.memoryUsage().heapUsed)
+}
+
+function addLoopMetrics(registry: Registry, loopDelay: IntervalHistogram): void {
+  const registers = [registry]
+  new Gauge({
+    name: 'nodejs_heap_size_used_bytes',
+    help: 'JavaScript heap in use.',
+    registers,
+    collect: collectFrom(() => process.memoryUsage().heapUsed),
+  })
   new Gauge({
     name: 'hearth_event_loop_delay_seconds',
     help: 'How late the event loop was, since the last time somebody asked.',

@@ -11,8 +11,11 @@ import { Metrics } from './metrics.ts'
 import { RulesFileError, RulesSource } from './rules-source.ts'
 import type { Store } from './store/store.ts'
 import { openLmdbStore } from './store/store-lmdb.ts'
+import type { HttpRoute } from './transport/http.ts'
 import { longPollRoute } from './transport/long-poll-route.ts'
 import { settingsRoute } from './transport/settings.ts'
+import { claimPort } from './transport/websocket.ts'
+import { Workers } from './workers/workers.ts'
 
 /** Why a server could not start, in one line. */
 export class StartError extends Error {}
@@ -25,6 +28,8 @@ export interface RunningServer {
   readonly isOpen: boolean
   /** Stops accepting, tells clients to come back elsewhere, flushes, closes. Safe to call twice. */
   drain(): Promise<void>
+  /** Has a worker thread end by an exception, for tests of what follows. */
+  failWorker?(thread: number): void
   /** Ends everything without telling clients first; what is queued is still flushed. */
   close(): Promise<void>
 }
@@ -35,6 +40,8 @@ export interface ServerParts {
   logger?: Logger
   /** Opens the store of one database in its own folder. */
   openStore?: (folder: string) => Promise<Store>
+  /** The built program of a worker thread, for a server that runs from its sources. */
+  workerEntry?: URL
 }
 
 /** Clients of a server that goes away come back over this long, so that the next one is not met by all at once. */
@@ -62,7 +69,17 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
         changeLogBytes: config.changeLogBytes,
         changeLogMs: config.changeLogMinutes * 60_000,
       }))
-  const front = new Front({ config, metrics, logger, nowMs, random: parts.random, onBug })
+  const workers =
+    config.workers === 1 ? null : new Workers({ config, metrics, logger, entry: parts.workerEntry, onBug })
+  const front = new Front({
+    config,
+    metrics,
+    logger,
+    nowMs,
+    random: parts.random,
+    onBug,
+    sessions: workers?.sessions,
+  })
   const { publisher } = front
   const databases = new LocalDatabases({
     config,
@@ -73,25 +90,32 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
     nowMs,
     openStore,
     onBug,
+    followers: workers ?? undefined,
   })
   try {
     const verifier = createVerifier(config, { nowMs })
     for (const name of config.databases.names) await databases.open(name)
     const { limits, allowedOrigins } = config
+    let ownRoutes: readonly HttpRoute[] = []
     const port = await front.listen({
       databases,
       verifier,
-      port: config.port,
-      isShared: false,
-      routes: (service, topics) => [
-        longPollRoute({ service, topics, limits, allowedOrigins }),
-        settingsRoute({ databases, rules, verifier, isDev: config.dev, nowMs }),
-      ],
-      metricsText: () => metrics.text(),
+      port: workers === null ? config.port : await claimPort(config.host, config.port),
+      isShared: workers !== null,
+      routes: (service, topics) => {
+        ownRoutes = [
+          longPollRoute({ service, topics, limits, allowedOrigins }),
+          settingsRoute({ databases, rules, verifier, isDev: config.dev, nowMs }),
+        ]
+        return ownRoutes
+      },
+      metricsText: () => workers?.metricsText() ?? metrics.text(),
+      ...(workers === null ? {} : { takeOverElsewhere: (name, id) => workers.takeOver(name, id) }),
     })
+    await workers?.start({ databases, front, port, routes: ownRoutes })
     rules.watch()
     front.isReady = true
-    logger.info({ host: config.host, port, dev: config.dev }, 'serving')
+    logger.info({ host: config.host, port, dev: config.dev, workers: config.workers }, 'serving')
 
     let ended: Promise<void> | null = null
     const end = async (isGraceful: boolean): Promise<void> => {
@@ -99,9 +123,12 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
       databases.suspendPresence()
       if (isGraceful) {
         front.announceEnd(RECONNECT_SPREAD_MS)
-        await withinMs(databases.idle(), config.drainTimeoutMs / 2)
+        const settled = Promise.all([workers?.announceEnd(RECONNECT_SPREAD_MS), databases.idle()])
+        await withinMs(settled, config.drainTimeoutMs / 2)
       }
       front.close()
+      // Before the databases: their sessions leave writes behind, too.
+      if (workers !== null) await withinMs(workers.close(), config.drainTimeoutMs / 4)
       await withinMs(databases.close(), config.drainTimeoutMs / 2)
       metrics.close()
       logger.info('closed')
@@ -110,6 +137,7 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
       address: { host: config.host, port },
       url: `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`,
       isOpen: rules.isOpen,
+      ...(workers === null ? {} : { failWorker: (thread: number) => workers.fail(thread) }),
       drain: () => {
         ended ??= end(true)
         return ended
@@ -120,6 +148,8 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
       },
     }
   } catch (error) {
+    front.close()
+    await workers?.close()
     await databases.close()
     metrics.close()
     throw error

@@ -11,11 +11,11 @@ export interface OpenSession {
 export class OpenSessions {
   readonly #own = new Set<OpenSession>()
   /** One count for each thread. */
-  readonly #counts: Int32Array
+  readonly #counts: Int32Array<ArrayBufferLike>
   readonly #thread: number
 
   /** @param counts In shared memory where there are several threads. */
-  constructor(counts = new Int32Array(1), thread = 0) {
+  constructor(counts: Int32Array<ArrayBufferLike> = new Int32Array(1), thread = 0) {
     this.#counts = counts
     this.#thread = thread
     this.#count()

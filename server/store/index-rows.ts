@@ -76,6 +76,8 @@ export class IndexRows {
   readonly #madePaths = new Map<number, Path>()
   readonly #begun = new Map<number, Table[]>()
   #mustForget = false
+  /** Of a follower: declared indexes, whether the writer has them or not. */
+  #followed: WantedIndexes = new Map()
   /** Declared indexes beyond what a store can hold. */
   refusedCount = 0
 
@@ -83,12 +85,17 @@ export class IndexRows {
     this.#tree = tree
     this.#builtAtOnce = builtAtOnce
     this.#rows = tree.rows
-    const bytes = this.#rows.get(INDEX_ID, ':slots')
-    const slots = bytes === null ? [] : (new Decoder(bytes).value() as [number, string, SlotState][])
-    for (const [slot, fingerprint, state] of slots) this.#slots.set(slot, { fingerprint, state })
+    this.#readSlots()
     this.#rows.scan(INDEX_ID, { from: 'p/', to: 'p/\uffff' }, (key, path) => {
       this.#priorityBuilds.set(Number(key.slice(2)), new Decoder(path).value() as Path)
     })
+  }
+
+  #readSlots(): void {
+    this.#slots.clear()
+    const bytes = this.#rows.get(INDEX_ID, ':slots')
+    const slots = bytes === null ? [] : (new Decoder(bytes).value() as [number, string, SlotState][])
+    for (const [slot, fingerprint, state] of slots) this.#slots.set(slot, { fingerprint, state })
   }
 
   get definitions(): readonly Definition[] {
@@ -108,15 +115,28 @@ export class IndexRows {
     return this.#isDirty
   }
 
+  /** Reads what another thread keeps: of these indexes those that it has. */
+  follow(patterns: readonly IndexPattern[]): void {
+    this.#followed = wantedIndexes(patterns)
+    this.followWriter()
+  }
+
+  /** The writer may have built, begun or dropped tables. */
+  followWriter(): void {
+    if (this.#followed.size > 0) {
+      this.#readSlots()
+      this.#definitions = []
+      for (const [slot, { fingerprint, state }] of this.#slots) {
+        const wanted = this.#followed.get(fingerprint)
+        if (wanted !== undefined && state !== 'dropping') this.#definitions.push({ slot, ...wanted })
+      }
+    } else this.#definitions = []
+    this.#forgetTables()
+  }
+
   /** Keeps the tables of these indexes from now on. */
   declare(patterns: readonly IndexPattern[]): void {
-    const wanted = new Map<string, Omit<Definition, 'slot'>>()
-    for (const pattern of patterns) {
-      const order = orderOfIndex(pattern.indexOn)
-      // What rules call a priority index needs no declaration.
-      if (order === null || order === 'priority') continue
-      wanted.set(JSON.stringify([pattern.steps, indexName(order)]), { order, pattern })
-    }
+    const wanted = wantedIndexes(patterns)
     const known = new Map<string, number>()
     for (const [slot, entry] of this.#slots) {
       if (entry.state === 'dropping') continue
@@ -371,6 +391,20 @@ export class IndexRows {
     this.#madePaths.clear()
     this.#begun.clear()
   }
+}
+
+type WantedIndexes = ReadonlyMap<string, Omit<Definition, 'slot'>>
+
+/** By fingerprint. */
+function wantedIndexes(patterns: readonly IndexPattern[]): WantedIndexes {
+  const wanted = new Map<string, Omit<Definition, 'slot'>>()
+  for (const pattern of patterns) {
+    const order = orderOfIndex(pattern.indexOn)
+    // What rules call a priority index needs no declaration.
+    if (order === null || order === 'priority') continue
+    wanted.set(JSON.stringify([pattern.steps, indexName(order)]), { order, pattern })
+  }
+  return wanted
 }
 
 export function tableOf(slot: number, branchId: number, order: Order, isWhole: boolean): Table {

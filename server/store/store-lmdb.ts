@@ -18,11 +18,14 @@ import { strict as assert } from 'node:assert'
 import { closeSync, existsSync, mkdirSync, openSync, readSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Database, open } from 'lmdb'
+import { open } from 'lmdb'
 import { lockFolder } from './folder-lock.ts'
-import { NODE_ID_BYTES, ROW_KEY_BYTES_MAX, readChildKey, writeChildKey, writeNodeId } from './keys.ts'
+import { FollowerStore, type FollowerStoreOptions } from './follower-store.ts'
+import { NODE_ID_BYTES, readChildKey } from './keys.ts'
+import { LmdbFollowerRows } from './lmdb-follower-rows.ts'
+import { type LmdbDatabase, LmdbReads, type RowBytes, writeRowKey } from './lmdb-reads.ts'
 import { type Disk, diskOf, Room } from './room.ts'
-import type { Range, RowBatch, Rows } from './rows.ts'
+import type { RowBatch, Rows } from './rows.ts'
 import { type Store, StoreCorruptError, StoreLockedError, StoreUnavailableError } from './store.ts'
 import { TreeStore, type TreeStoreOptions } from './tree-store.ts'
 
@@ -61,6 +64,13 @@ export async function openLmdbStore(options: LmdbStoreOptions): Promise<Store> {
   }
 }
 
+/**
+ * Opens a folder that another thread of this process has open and writes. Reads only.
+ */
+export function openLmdbFollower(folder: string, options: FollowerStoreOptions): FollowerStore {
+  return new FollowerStore(new LmdbFollowerRows(openFolder(folder, true)), options)
+}
+
 /** Where LMDB's meta pages say what they are; the second page follows the first. */
 const MAGIC_OFFSET = 24
 const MAGIC = 0xbeefc0de
@@ -90,79 +100,43 @@ function assertIsDatabase(file: string): void {
   }
 }
 
-/** The row key handed to lmdb: written straight into its buffers, so no key is allocated. */
-interface RowKey {
-  id: number
-  text: string
-  /** A bound may be any text: what no legal key reaches is cut off. */
-  isPrefixOnly: boolean
-}
-
-/** A value lmdb reads at `start` to `end` of a buffer; lmdb keeps the buffer's address here. */
-interface RowBytes {
-  buffer: ArrayBufferLike
-  start: number
-  end: number
-  address?: number
-}
-
-interface ReadTransaction {
-  done(): void
-}
-
-/** Calls as they are: lmdb's type file knows no keys of our own shape and leaves the transaction out. */
-type LmdbCall = 'getBinaryFast' | 'put' | 'remove' | 'batch'
-interface LmdbDatabase extends Omit<Database<RowBytes>, LmdbCall> {
-  getBinaryFast(key: RowKey, options: { transaction: ReadTransaction }): Uint8Array | undefined
-  put(key: RowKey, value: RowBytes): unknown
-  remove(key: RowKey): unknown
-  batch(write: () => void): Promise<boolean> & { flushed?: Promise<boolean> }
-}
-
 const VISIBLE_POLL_MS = 1
-const BOUND_BYTES_MAX = ROW_KEY_BYTES_MAX - 64
 
-function writeRowKey({ id, text, isPrefixOnly }: RowKey, target: Uint8Array, start: number): number {
-  const at = writeNodeId(id, target, start)
-  if (isPrefixOnly) return at
-  const end = writeChildKey(text, target, at)
-  return Math.min(end, start + BOUND_BYTES_MAX)
+function openFolder(folder: string, isReadOnly = false): LmdbDatabase {
+  return open({
+    path: folder,
+    // lmdb takes a folder with a dot in its name for a file.
+    noSubdir: false,
+    maxDbs: 1,
+    cache: false,
+    eventTurnBatching: false,
+    separateFlushed: true,
+    keyEncoder: {
+      writeKey: writeRowKey,
+      readKey: (source: Uint8Array, start: number, end: number) =>
+        readChildKey(source, start + NODE_ID_BYTES, end),
+    },
+    // Values are bytes on both sides: `copyBuffers` is what makes lmdb accept one with `start` and `end`.
+    encoder: {
+      copyBuffers: true,
+      encode: (value: RowBytes) => value,
+      decode: (bytes: Uint8Array) => bytes,
+    },
+    readOnly: isReadOnly,
+  } as unknown as Parameters<typeof open>[0]) as unknown as LmdbDatabase
 }
 
 /** Rows in LMDB; exported for benchmarks of other layouts. */
-export class LmdbRows implements Rows {
-  readonly #db: LmdbDatabase
+export class LmdbRows extends LmdbReads implements Rows {
   readonly #room: Room
   readonly #unlock: () => void
   readonly #isFlushedAwaited: boolean
-  readonly #key: RowKey = { id: 0, text: '', isPrefixOnly: false }
-  #snapshot: ReadTransaction
   #hasFailed = false
 
   constructor(options: LmdbStoreOptions, unlock: () => void) {
+    super(openFolder(options.folder))
     this.#unlock = unlock
     this.#isFlushedAwaited = options.durability !== 'committed'
-    this.#db = open({
-      path: options.folder,
-      // lmdb takes a folder with a dot in its name for a file.
-      noSubdir: false,
-      maxDbs: 1,
-      cache: false,
-      eventTurnBatching: false,
-      separateFlushed: true,
-      keyEncoder: {
-        writeKey: writeRowKey,
-        readKey: (source: Uint8Array, start: number, end: number) =>
-          readChildKey(source, start + NODE_ID_BYTES, end),
-      },
-      // Values are bytes on both sides: `copyBuffers` is what makes lmdb accept one with `start` and `end`.
-      encoder: {
-        copyBuffers: true,
-        encode: (value: RowBytes) => value,
-        decode: (bytes: Uint8Array) => bytes,
-      },
-    } as unknown as Parameters<typeof open>[0]) as unknown as LmdbDatabase
-    this.#snapshot = this.#db.useReadTransaction()
     this.#room = new Room({
       databaseBytesMax: options.databaseBytesMax ?? Number.POSITIVE_INFINITY,
       disk: options.disk ?? (() => diskOf(options.folder)),
@@ -176,57 +150,18 @@ export class LmdbRows implements Rows {
    * transaction, and dead processes are cleared from it by the kernel's word.
    */
   #assertSoleOwner(folder: string): void {
-    this.#db.readerCheck()
-    for (const line of this.#db.readerList().split('\n')) {
+    this.db.readerCheck()
+    for (const line of this.db.readerList().split('\n')) {
       const pid = Number.parseInt(line.trim(), 10)
       if (Number.isNaN(pid) || pid === process.pid) continue
-      this.#snapshot.done()
-      void this.#db.close()
+      this.snapshot.done()
+      void this.db.close()
       throw new StoreLockedError(`data folder \`${folder}\` is in use by process ${pid}`)
     }
   }
 
   get isFull(): boolean {
     return this.#room.isFull
-  }
-
-  get(id: number, key: string): Uint8Array | null {
-    return this.#db.getBinaryFast(this.#at(id, key), { transaction: this.#snapshot }) ?? null
-  }
-
-  #at(id: number, text: string): RowKey {
-    this.#key.id = id
-    this.#key.text = text
-    return this.#key
-  }
-
-  keys(id: number, range: Range): string[] {
-    const keys: string[] = []
-    for (const key of this.#db.getKeys(this.#range(id, range)) as unknown as Iterable<string>) keys.push(key)
-    return keys
-  }
-
-  scan(id: number, range: Range, visit: (key: string, bytes: Uint8Array) => void): void {
-    const rows = this.#db.getRange(this.#range(id, range)) as unknown as Iterable<{
-      key: string
-      value: Uint8Array
-    }>
-    for (const { key, value } of rows) visit(key, value)
-  }
-
-  #range(id: number, { from, to, after, reverse = false, limit }: Range): object {
-    const first = bound(id, reverse ? to : from, reverse)
-    const last = bound(id, reverse ? from : to, !reverse)
-    const isAfter = after !== undefined
-    return {
-      transaction: this.#snapshot,
-      start: isAfter ? bound(id, after, reverse) : first,
-      end: last,
-      inclusiveEnd: true,
-      exclusiveStart: isAfter,
-      reverse,
-      ...(limit === undefined ? {} : { limit }),
-    }
   }
 
   async commit(batch: RowBatch): Promise<void> {
@@ -236,7 +171,7 @@ export class LmdbRows implements Rows {
     }
     this.#assertUsable()
     const transaction = this.#isFlushedAwaited ? 0 : this.#lastTransaction()
-    const committed = this.#db.batch(() => this.#putAll(batch))
+    const committed = this.db.batch(() => this.#putAll(batch))
     const flushed = this.#flushed(committed)
     if (this.#isFlushedAwaited) await flushed
     else await Promise.race([flushed, this.#visible(transaction)])
@@ -273,7 +208,7 @@ export class LmdbRows implements Rows {
   #assertUsable(): void {
     if (!this.#hasFailed) return
     try {
-      this.#db.transactionSync(() => {})
+      this.db.transactionSync(() => {})
     } catch (error) {
       throw new StoreUnavailableError(`the database has to be opened anew: ${(error as Error).message}`)
     }
@@ -282,10 +217,10 @@ export class LmdbRows implements Rows {
 
   #putAll(batch: RowBatch): void {
     const { ids, keys, starts, ends } = batch
-    const db = this.#db
+    const db = this.db
     const value: RowBytes = { buffer: batch.encoder.bytes.buffer, start: 0, end: 0 }
     for (let i = 0; i < ids.length; i++) {
-      const key = this.#at(ids[i]!, keys[i]!)
+      const key = this.at(ids[i]!, keys[i]!)
       if (starts[i]! < 0) db.remove(key)
       else {
         value.start = starts[i]!
@@ -296,10 +231,8 @@ export class LmdbRows implements Rows {
   }
 
   advance(): void {
-    this.#snapshot.done()
-    // Otherwise lmdb lends the same transaction again until the end of the event turn.
-    this.#db.resetReadTxn()
-    this.#snapshot = this.#db.useReadTransaction()
+    this.snapshot.done()
+    this.snapshot = this.newest()
     this.#measureRoom()
   }
 
@@ -315,20 +248,14 @@ export class LmdbRows implements Rows {
   }
 
   #stats(): Record<string, number> {
-    return this.#db.getStats() as Record<string, number>
+    return this.db.getStats() as Record<string, number>
   }
 
   async close(): Promise<void> {
-    this.#snapshot.done()
-    await this.#db.close()
+    this.snapshot.done()
+    await this.db.close()
     this.#unlock()
   }
-}
-
-/** An inclusive bound, or the edge of the node's rows where there is none. */
-function bound(id: number, text: string | undefined, isUpper: boolean): RowKey {
-  if (text !== undefined) return { id, text, isPrefixOnly: false }
-  return { id: isUpper ? id + 1 : id, text: '', isPrefixOnly: true }
 }
 
 async function causeOf(error: unknown): Promise<string> {

@@ -58,7 +58,7 @@ const defaults: TreeStoreOptions = {
   changeLogMs: 10 * 60 * 1000,
 }
 
-interface Meta {
+export interface Meta {
   format: number
   epoch: string
   revision: number
@@ -266,7 +266,10 @@ export class TreeStore implements Store {
 
 function readMeta(rows: Rows): Meta | null {
   const bytes = rows.get(META_ID, '')
-  if (bytes === null) return null
+  return bytes === null ? null : decodeMeta(bytes)
+}
+
+export function decodeMeta(bytes: Uint8Array): Meta {
   const meta = new Decoder(bytes).value() as Meta
   if (meta.format > STORE_FORMAT) {
     throw new Error(

@@ -312,6 +312,25 @@ export class Tree {
     this.#endGroup()
   }
 
+  /** What was staged is in rows that another thread has written: objects it touched may be rows of their own by now. */
+  settleFollowed(): void {
+    for (const branch of this.#touched) {
+      if (branch.stagedPriority !== undefined) branch.priority = branch.stagedPriority
+      if (branch.staged === null) continue
+      for (const [key, slot] of branch.staged) {
+        if (typeof slot === 'object' && slot !== null) this.#forget(branch, key)
+        else this.#refresh(branch, key, slot)
+      }
+      if (branch.witness !== null && branch.staged.get(branch.witness) === null) branch.witness = null
+    }
+    this.indexes.followWriter()
+    this.#endGroup()
+  }
+
+  #forget(branch: Branch, key: string): void {
+    if (branch.rows.delete(key)) this.#cachedBytes -= CACHED_ROW_BYTES + key.length
+  }
+
   #refresh(branch: Branch, key: string, slot: Slot): void {
     const old = branch.rows.get(key)
     if (old === undefined) return

@@ -15,6 +15,7 @@ import {
 } from '../../protocol/index.ts'
 import { type ConfigValues, configFrom } from '../config.ts'
 import { type RunningServer, type ServerParts, startServer } from '../server.ts'
+import { workerEntry } from './worker-entry.ts'
 
 /** The part of vitest's test context that these helpers use. */
 export interface Cleanup {
@@ -22,6 +23,9 @@ export interface Cleanup {
 }
 
 export const SECRET = 'a secret of at least thirty-two bytes!'
+
+/** Threads of the servers that tests start: the suites of whole servers run with one and with two. */
+export const TEST_WORKERS = Number(process.env['HEARTH_TEST_WORKERS'] ?? 1)
 
 export interface TestServer extends RunningServer {
   folder: string
@@ -36,14 +40,18 @@ export async function serve(
   const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'hearth-'))
   const rulesFile = join(folder, 'rules.json')
   if (options.rules !== undefined) writeFileSync(rulesFile, JSON.stringify({ rules: options.rules }))
+  // A test that stands in for the clock or the disk does so for one thread.
+  const workers = options.parts === undefined ? TEST_WORKERS : 1
   const config = configFrom({
+    workers,
     port: 0,
     data: join(folder, 'data'),
     rules: rulesFile,
     log: { level: 'silent' },
     ...options.config,
   })
-  const server = await startServer(config, options.parts)
+  const entry = config.workers > 1 ? { workerEntry: await workerEntry() } : {}
+  const server = await startServer(config, { ...options.parts, ...entry })
   t.onTestFinished(async () => {
     await server.close()
     if (options.folder === undefined) rmSync(folder, { recursive: true, force: true })

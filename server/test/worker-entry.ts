@@ -1,0 +1,33 @@
+/**
+ * The program of worker threads for tests: threads load no TypeScript, so it is bundled once for each test process.
+ */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { build } from 'esbuild'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+
+let building: Promise<URL> | null = null
+
+export function workerEntry(): Promise<URL> {
+  building ??= bundle()
+  return building
+}
+
+async function bundle(): Promise<URL> {
+  // Inside the tree, so that packages are found.
+  const folder = mkdtempSync(join(ROOT, 'node_modules/.hearth-worker-'))
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+  const outfile = join(folder, 'worker-main.mjs')
+  await build({
+    entryPoints: [join(ROOT, 'server/workers/worker-main.ts')],
+    outfile,
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    packages: 'external',
+    logLevel: 'error',
+  })
+  return pathToFileURL(outfile)
+}
