@@ -199,7 +199,11 @@ function addRoute(app: TemplatedApp, route: WebSocketRoute, onBug: (error: unkno
         isAborted = true
       })
       refusal.catch(onBugThenRefuse).then((settled) => {
-        if (!isAborted) response.cork(() => answer(settled))
+        if (isAborted) return
+        // Not corked: uWebSockets.js tells by the socket's address whether a corked response was upgraded, and where the
+        // larger socket found room in place it goes on to read it as a response, and sometimes closes it.
+        if (settled === null) answer(null)
+        else response.cork(() => answer(settled))
       })
     },
     open(ws) {

@@ -41,7 +41,10 @@ export interface FollowerDatabasesOptions {
   sendOperations(database: number, bytes: Uint8Array): void
 }
 
-type DatabaseNotice = Extract<ToFollower, { database: number }>
+/** With a group's commits read: the memory they lay in is the writer's again. */
+type DatabaseNotice =
+  | Exclude<Extract<ToFollower, { database: number }>, GroupNotice>
+  | { type: 'group'; database: number; revision: number; commits: readonly Commit[] }
 
 export class FollowerDatabases implements Databases {
   readonly #options: FollowerDatabasesOptions
@@ -97,14 +100,24 @@ export class FollowerDatabases implements Databases {
       this.#openingCount -= 1
     }
     const early = this.#early.splice(0)
-    for (const notice of early) this.heard(notice)
+    for (const notice of early) this.#pass(notice)
     await followed.whenCurrent
     this.#open.set(name, followed)
     this.#options.logger.info({ database: name, revision: followed.open.database.revision }, 'database open')
     return followed
   }
 
-  heard(notice: DatabaseNotice): void {
+  heard(notice: Extract<ToFollower, { database: number }>): void {
+    if (notice.type !== 'group') {
+      this.#pass(notice)
+      return
+    }
+    const { type, database, revision, place } = notice
+    const commits = place === null ? [] : this.#options.reader.read(place, decodeCommits)
+    this.#pass({ type, database, revision, commits })
+  }
+
+  #pass(notice: DatabaseNotice): void {
     const followed = this.#byNumber.get(notice.database)
     if (followed !== undefined) followed.heard(notice)
     else if (this.#openingCount > 0) this.#early.push(notice)
@@ -184,7 +197,7 @@ class FollowedDatabase {
   heard(notice: DatabaseNotice): void {
     switch (notice.type) {
       case 'group':
-        return this.#follow(notice)
+        return this.#follow(notice.revision, notice.commits)
       case 'settled':
         return this.#after(notice.revision, () => this.log.settle(notice as SettledNotice))
       case 'ran':
@@ -194,13 +207,11 @@ class FollowedDatabase {
     }
   }
 
-  #follow({ revision, place }: GroupNotice): void {
-    const { reader, metrics } = this.#options
-    if (place !== null) {
-      for (const commit of reader.read(place, decodeCommits)) {
-        // What the rows showed when they were opened is told of once more.
-        if (commit.revision > this.#store.flushedRevision) this.#commits.push(commit)
-      }
+  #follow(revision: number, told: readonly Commit[]): void {
+    const { metrics } = this.#options
+    for (const commit of told) {
+      // What the rows showed when they were opened is told of once more.
+      if (commit.revision > this.#store.flushedRevision) this.#commits.push(commit)
     }
     this.#heardRevision = revision
     if (this.#store.pin() > revision) return
