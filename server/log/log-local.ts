@@ -146,10 +146,10 @@ export class LocalLog implements CommitLog {
       discarded()
     }
     const publishStartMs = performance.now()
-    if (failure === null && (isStaged || commits.length > 0)) flushed?.(commits)
-    if (failure === null && commits.length > 0) {
+    if (failure === null && (isStaged || commits.length > 0)) {
       try {
-        publish(commits)
+        flushed?.(commits)
+        if (commits.length > 0) publish(commits)
       } catch (error) {
         onBug(error)
       }

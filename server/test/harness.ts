@@ -25,7 +25,7 @@ export interface Cleanup {
 export const SECRET = 'a secret of at least thirty-two bytes!'
 
 /** Threads of the servers that tests start: the suites of whole servers run with one and with two. */
-export const TEST_WORKERS = Number(process.env['HEARTH_TEST_WORKERS'] ?? 1)
+export const TEST_WORKERS = Number(process.env['TEST_WORKERS'] ?? 1)
 
 export interface TestServer extends RunningServer {
   folder: string

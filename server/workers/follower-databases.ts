@@ -180,9 +180,10 @@ class FollowedDatabase {
     })
     this.open = {
       database: this.#database,
-      nativeWire: new NativeWire(name, publisher, metrics.counters),
+      nativeWire: new NativeWire(name, publisher, metrics.counters, this.#database),
       firebaseWire: new FirebaseWire(name, publisher, metrics.counters),
       onDisconnect: this.log,
+      presence: this.log,
     }
     this.#database.addWire(this.open.nativeWire)
     this.#database.addWire(this.open.firebaseWire)
@@ -210,8 +211,9 @@ class FollowedDatabase {
   #follow(revision: number, told: readonly Commit[]): void {
     const { metrics } = this.#options
     for (const commit of told) {
-      // What the rows showed when they were opened is told of once more.
-      if (commit.revision > this.#store.flushedRevision) this.#commits.push(commit)
+      // What the rows showed when they were opened is told of once more. A message is in no row.
+      const isKnown = commit.revision <= this.#store.flushedRevision && commit.messages === undefined
+      if (!isKnown) this.#commits.push(commit)
     }
     this.#heardRevision = revision
     if (this.#store.pin() > revision) return

@@ -3,10 +3,12 @@
  * end, go to the writing thread in the order in which they came, all of one event turn in one message.
  */
 import { Encoder, type Path, RequestError } from '../../protocol/index.ts'
+import { admin } from '../identity.ts'
 import type { CommitLog, Write, WriteOrigin } from '../log/log.ts'
 import type { OnDisconnect } from '../on-disconnect.ts'
+import type { Presence } from '../presence.ts'
 import type { Entry } from '../store/store.ts'
-import { encodeOperation, type Operation } from './group-codec.ts'
+import { encodeOperation, type Operation, type WriteRest } from './group-codec.ts'
 import type { SettledNotice } from './messages.ts'
 
 export interface FollowerLogOptions {
@@ -20,13 +22,16 @@ export interface FollowerLogOptions {
 /** Bytes of writes on their way to the writer or waiting there; as the writer's own bound. */
 const QUEUE_BYTES_MAX = 256 * 1024 * 1024
 
-export class FollowerLog implements CommitLog, OnDisconnect {
+export class FollowerLog implements CommitLog, OnDisconnect, Presence {
   /** Groups are followed within one turn, so none is ever under way. */
   readonly isBusy = false
   readonly #options: FollowerLogOptions
   readonly #encoder = new Encoder()
   readonly #unsettled = new Map<number, Write>()
   readonly #runs = new Map<number, () => void>()
+  /** Sessions that leave something for their end, and those that are present somewhere. */
+  readonly #registered = new Set<string>()
+  readonly #present = new Set<string>()
   #unsettledBytes = 0
   #nextNumber = 1
   #flush: NodeJS.Immediate | null = null
@@ -39,35 +44,25 @@ export class FollowerLog implements CommitLog, OnDisconnect {
 
   submit(write: Write): void {
     if (!this.#admits(write)) return
-    const { identity, entries, expectedRevision, expectedHash, expectedAt, isCheckOnly, bytes = 0 } = write
-    this.#push({
-      type: 'write',
-      number: this.#await(write),
-      identity,
-      entries,
-      expectedRevision,
-      expectedHash: expectedHash ?? null,
-      expectedAt: expectedAt ?? null,
-      isCheckOnly,
-      bytes,
-    })
+    const { identity, entries } = write
+    this.#push({ type: 'write', number: this.#await(write), identity, entries, rest: restOf(write) })
   }
 
   register(sessionId: string, given: Pick<Write, 'entries' | 'identity' | 'origin' | 'id'>): void {
     const write = { ...given, expectedRevision: null, isCheckOnly: true, records: null }
     if (!this.#admits(write)) return
     const { identity, entries } = given
+    this.#registered.add(sessionId)
     this.#push({ type: 'register', number: this.#await(write), identity, sessionId, entries })
   }
 
   cancel(sessionId: string, path: Path, origin: WriteOrigin, id: number): void {
-    const identity = { isAdmin: true, auth: null }
-    const rest = { entries: [], identity, expectedRevision: null, isCheckOnly: false, records: null }
-    const write: Write = { ...rest, origin, id }
+    const write = answered(origin, id)
     if (this.#admits(write)) this.#push({ type: 'cancel', number: this.#await(write), sessionId, path })
   }
 
   run(sessionId: string): void {
+    if (!this.#registered.delete(sessionId)) return
     const number = this.#nextNumber++
     this.#push({ type: 'run', number, sessionId })
     const settling = new Promise<void>((resolve) => this.#runs.set(number, resolve))
@@ -75,6 +70,27 @@ export class FollowerLog implements CommitLog, OnDisconnect {
     void settling.then(() => {
       if (this.settling === settling) this.settling = null
     })
+  }
+
+  set(
+    sessionId: string,
+    path: Path,
+    state: unknown,
+    { identity, origin, id }: Pick<Write, 'identity' | 'origin' | 'id'>,
+  ): void {
+    const write = answered(origin, id)
+    if (!this.#admits(write)) return
+    this.#present.add(sessionId)
+    this.#push({ type: 'setPresence', number: this.#await(write), identity, sessionId, path, state })
+  }
+
+  end(sessionId: string, path: Path, origin: WriteOrigin, id: number): void {
+    const write = answered(origin, id)
+    if (this.#admits(write)) this.#push({ type: 'endPresence', number: this.#await(write), sessionId, path })
+  }
+
+  leave(sessionId: string): void {
+    if (this.#present.delete(sessionId)) this.#push({ type: 'leavePresence', number: 0, sessionId })
   }
 
   /** What a session left is visible. */
@@ -159,4 +175,23 @@ export class FollowerLog implements CommitLog, OnDisconnect {
       this.flush()
     })
   }
+}
+
+/** Stands for a request that is answered as a write is. */
+function answered(origin: WriteOrigin, id: number): Write {
+  const none = { entries: [], expectedRevision: null, isCheckOnly: false, records: null }
+  return { ...none, identity: admin, origin, id }
+}
+
+function restOf(write: Write): WriteRest {
+  const { expectedRevision, expectedHash, expectedAt, emptyAt, isCheckOnly, isMessage, bytes } = write
+  const rest: WriteRest = {}
+  if (bytes !== undefined) rest.bytes = bytes
+  if (expectedRevision !== null) rest.expectedRevision = expectedRevision
+  if (expectedHash !== undefined) rest.expectedHash = expectedHash
+  if (expectedAt !== undefined) rest.expectedAt = expectedAt
+  if (emptyAt !== undefined) rest.emptyAt = emptyAt
+  if (isCheckOnly) rest.isCheckOnly = true
+  if (isMessage === true) rest.isMessage = true
+  return rest
 }

@@ -4,15 +4,16 @@
  */
 import { Decoder, type Encoder, type Path, type Value } from '../../protocol/index.ts'
 import type { Identity } from '../identity.ts'
-import type { Commit } from '../log/log.ts'
+import type { Commit, Write } from '../log/log.ts'
 import type { Entry } from '../store/store.ts'
 
 export function encodeCommits(encoder: Encoder, commits: readonly Commit[]): void {
   encoder.array(commits.length)
-  for (const { revision, timestampMs, entries } of commits) {
+  for (const { revision, timestampMs, entries, messages = [] } of commits) {
     encoder.number(revision)
     encoder.number(timestampMs)
     encodeEntries(encoder, entries)
+    encodeEntries(encoder, messages)
   }
 }
 
@@ -22,7 +23,9 @@ export function decodeCommits(bytes: Uint8Array): Commit[] {
   for (let left = decoder.array(); left > 0; left--) {
     const revision = decoder.value() as number
     const timestampMs = decoder.value() as number
-    commits.push({ revision, timestampMs, entries: decodeEntries(decoder) })
+    const entries = decodeEntries(decoder)
+    const messages = decodeEntries(decoder)
+    commits.push({ revision, timestampMs, entries, ...(messages.length === 0 ? {} : { messages }) })
   }
   return commits
 }
@@ -56,11 +59,8 @@ export type Operation =
       number: number
       identity: Identity
       entries: readonly Entry[]
-      expectedRevision: number | null
-      expectedHash: string | null
-      expectedAt: Path | null
-      isCheckOnly: boolean
-      bytes: number
+      /** What few writes have, as the fields of a write. */
+      rest: WriteRest
     }
   | {
       type: 'register'
@@ -71,8 +71,22 @@ export type Operation =
     }
   | { type: 'cancel'; number: number; sessionId: string; path: Path }
   | { type: 'run'; number: number; sessionId: string }
+  | {
+      type: 'setPresence'
+      number: number
+      identity: Identity
+      sessionId: string
+      path: Path
+      state: unknown
+    }
+  | { type: 'endPresence'; number: number; sessionId: string; path: Path }
+  | { type: 'leavePresence'; number: number; sessionId: string }
 
-const TYPES = ['write', 'register', 'cancel', 'run'] as const
+export type WriteRest = Partial<
+  Pick<Write, 'expectedRevision' | 'expectedHash' | 'expectedAt' | 'isCheckOnly' | 'isMessage' | 'emptyAt'>
+> & { bytes?: number }
+
+const TYPES = ['write', 'register', 'cancel', 'run', 'setPresence', 'endPresence', 'leavePresence'] as const
 
 export function encodeOperation(encoder: Encoder, operation: Operation): void {
   encoder.number(TYPES.indexOf(operation.type))
@@ -81,11 +95,7 @@ export function encodeOperation(encoder: Encoder, operation: Operation): void {
     case 'write': {
       encodeIdentity(encoder, operation.identity)
       encodeEntries(encoder, operation.entries)
-      encoder.value(operation.expectedRevision)
-      encoder.value(operation.expectedHash)
-      encoder.value(operation.expectedAt)
-      encoder.boolean(operation.isCheckOnly)
-      encoder.number(operation.bytes)
+      encoder.value(operation.rest)
       return
     }
     case 'register':
@@ -93,11 +103,19 @@ export function encodeOperation(encoder: Encoder, operation: Operation): void {
       encoder.string(operation.sessionId)
       encodeEntries(encoder, operation.entries)
       return
+    case 'setPresence':
+      encodeIdentity(encoder, operation.identity)
+      encoder.string(operation.sessionId)
+      encodePath(encoder, operation.path)
+      encoder.value(operation.state)
+      return
     case 'cancel':
+    case 'endPresence':
       encoder.string(operation.sessionId)
       encodePath(encoder, operation.path)
       return
     case 'run':
+    case 'leavePresence':
       encoder.string(operation.sessionId)
   }
 }
@@ -114,11 +132,7 @@ export function* decodeOperations(bytes: Uint8Array): Iterable<Operation> {
           number,
           identity: decodeIdentity(decoder),
           entries: decodeEntries(decoder),
-          expectedRevision: decoder.value() as number | null,
-          expectedHash: decoder.value() as string | null,
-          expectedAt: decoder.value() as Path | null,
-          isCheckOnly: decoder.value() as boolean,
-          bytes: decoder.value() as number,
+          rest: decoder.value() as WriteRest,
         }
         break
       case 'register':
@@ -130,10 +144,22 @@ export function* decodeOperations(bytes: Uint8Array): Iterable<Operation> {
           entries: decodeEntries(decoder),
         }
         break
+      case 'setPresence':
+        yield {
+          type,
+          number,
+          identity: decodeIdentity(decoder),
+          sessionId: decoder.value() as string,
+          path: decoder.value() as Path,
+          state: decoder.value(),
+        }
+        break
       case 'cancel':
+      case 'endPresence':
         yield { type, number, sessionId: decoder.value() as string, path: decoder.value() as Path }
         break
       case 'run':
+      case 'leavePresence':
         yield { type, number, sessionId: decoder.value() as string }
     }
   }

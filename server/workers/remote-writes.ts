@@ -17,8 +17,9 @@ export class RemoteWrites implements WriteOrigin {
   readonly #number: number
   readonly #open: OpenDatabase
   readonly #send: (notice: ToFollower) => void
-  /** Sessions that left something for their end. */
-  readonly #sessions = new Set<string>()
+  /** Sessions that leave something for their end, and those that are present somewhere. */
+  readonly #registered = new Set<string>()
+  readonly #present = new Set<string>()
   readonly #encoder = new Encoder(1024)
   #settled: SettledNotice
 
@@ -35,55 +36,75 @@ export class RemoteWrites implements WriteOrigin {
   }
 
   #perform(operation: Operation): void {
-    const { database, onDisconnect } = this.#open
+    const { database, onDisconnect, presence } = this.#open
+    const { number } = operation
     switch (operation.type) {
       case 'write': {
-        const { number, entries, identity, expectedRevision, expectedHash, expectedAt } = operation
+        const { entries, identity, rest } = operation
         const write: RemoteWrite = {
           entries,
           sent: entries,
           identity,
-          expectedRevision,
-          ...(expectedHash === null ? {} : { expectedHash }),
-          ...(expectedAt === null ? {} : { expectedAt }),
-          isCheckOnly: operation.isCheckOnly,
+          expectedRevision: null,
+          isCheckOnly: false,
           records: null,
           origin: this,
           id: number,
-          bytes: operation.bytes,
+          ...rest,
         }
         return database.submit(write)
       }
       case 'register': {
-        const { number, entries, identity, sessionId } = operation
-        const write = { entries, identity, origin: this, id: number }
-        this.#sessions.add(sessionId)
-        try {
-          onDisconnect.register(sessionId, write)
-        } catch (error) {
-          if (!(error instanceof RequestError)) throw error
-          this.refused({ ...write, expectedRevision: null, isCheckOnly: true, records: null }, error)
-          this.groupSettled()
-        }
-        return
+        const { entries, identity, sessionId } = operation
+        this.#registered.add(sessionId)
+        return this.#guarded(number, () =>
+          onDisconnect.register(sessionId, { entries, identity, origin: this, id: number }),
+        )
       }
       case 'cancel':
-        return onDisconnect.cancel(operation.sessionId, operation.path, this, operation.number)
+        return onDisconnect.cancel(operation.sessionId, operation.path, this, number)
       case 'run': {
-        const { number, sessionId } = operation
-        this.#sessions.delete(sessionId)
-        onDisconnect.run(sessionId)
+        this.#registered.delete(operation.sessionId)
+        onDisconnect.run(operation.sessionId)
         const ran = (): void => this.#send({ type: 'ran', database: this.#number, number })
         if (onDisconnect.settling === null) ran()
         else void onDisconnect.settling.then(ran)
+        return
       }
+      case 'setPresence': {
+        const { identity, sessionId, path, state } = operation
+        this.#present.add(sessionId)
+        return this.#guarded(number, () =>
+          presence.set(sessionId, path, state, { identity, origin: this, id: number }),
+        )
+      }
+      case 'endPresence':
+        return presence.end(operation.sessionId, operation.path, this, number)
+      case 'leavePresence':
+        this.#present.delete(operation.sessionId)
+        return presence.leave(operation.sessionId)
+    }
+  }
+
+  /** What throws here would have been thrown at the session: it is its answer. */
+  #guarded(number: number, call: () => void): void {
+    try {
+      call()
+    } catch (error) {
+      if (!(error instanceof RequestError)) throw error
+      const { kind, message, retryAfterMs } = error
+      this.#settled.refused.push({ number, kind, message, retryAfterMs })
+      this.groupSettled()
     }
   }
 
   /** The follower has ended, and with it all its sessions. */
   followerEnded(): void {
-    for (const sessionId of this.#sessions) this.#open.onDisconnect.run(sessionId)
-    this.#sessions.clear()
+    const { onDisconnect, presence } = this.#open
+    for (const sessionId of this.#registered) onDisconnect.run(sessionId)
+    for (const sessionId of this.#present) presence.leave(sessionId)
+    this.#registered.clear()
+    this.#present.clear()
   }
 
   written(write: Write, revision: number): void {
