@@ -217,6 +217,11 @@ export class Database {
     return this.#store.changes.epoch
   }
 
+  /** What a thread that follows has to know of the store. */
+  get followed(): { epoch: string; runs: Store['changes']['runs']['list'] } {
+    return { epoch: this.#store.epoch, runs: this.#store.changes.runs.list }
+  }
+
   /** The newest revision anyone has been shown. */
   get revision(): number {
     return this.#publishedRevision
@@ -437,16 +442,16 @@ export class Database {
 
   /**
    * Shows a group that another thread has written: staged here as there, so that windows and rights move alike.
-   * @param advance Makes what was staged the flushed state.
+   * @param advance Makes what was staged the flushed state, and says whether other indexes can be read than before.
    */
-  followGroup(commits: readonly Commit[], advance: () => void): void {
+  followGroup(commits: readonly Commit[], advance: () => boolean): void {
     assert(this.#isFollower)
     for (const { entries, revision } of commits) {
       if (entries.length === 0) continue
       assert(this.#stage(entries) === revision, 'a follower counts as the writer does')
       this.#follow(entries, revision)
     }
-    advance()
+    if (advance()) this.#indexesSince = this.#store.flushedRevision
     if (commits.length > 0) this.#publish(commits)
   }
 

@@ -24,7 +24,13 @@ function randomFrom(seed: number): () => number {
 async function openBoth(): Promise<{ writer: Store; follower: FollowerStore }> {
   const folder = mkdtempSync(join(tmpdir(), 'hearth-'))
   const writer = await openLmdbStore({ folder })
-  const follower = openLmdbFollower(folder, { cacheBytes: 1024 * 1024, epoch: writer.epoch })
+  const follower = openLmdbFollower(folder, {
+    cacheBytes: 1024 * 1024,
+    epoch: writer.epoch,
+    runs: writer.changes.runs.list,
+    changeLogBytes: 0,
+    changeLogMs: 0,
+  })
   onTestFinished(async () => {
     await follower.close()
     await writer.close()

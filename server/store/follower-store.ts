@@ -10,10 +10,12 @@
  */
 import type { Path, Priority } from '../../protocol/index.ts'
 import type { IndexPattern } from '../../rules/index-patterns.ts'
+import { type ChangeLogOptions, RowChangeLog } from './change-log.ts'
 import { orderOfIndex } from './index-order.ts'
 import { walkOrdered } from './index-walk.ts'
 import { Records } from './records.ts'
 import { META_ID, type Rows } from './rows.ts'
+import { type Run, Runs } from './runs.ts'
 import type { Entry, IndexProgress, PlaceRange, Store } from './store.ts'
 import { Tree } from './tree.ts'
 import { decodeMeta, PACKED_BYTES_MAX } from './tree-store.ts'
@@ -28,11 +30,15 @@ export interface FollowerRows extends Rows {
   advance(): void
 }
 
-export interface FollowerStoreOptions {
+/** Of the writer's store: not all of it is in rows before the first flush. */
+export interface FollowedStore {
+  epoch: string
+  runs: readonly Run[]
+}
+
+export interface FollowerStoreOptions extends FollowedStore, ChangeLogOptions {
   /** Memory for decoded rows. */
   cacheBytes: number
-  /** Of the writer: it is in no row before the first flush. */
-  epoch: string
 }
 
 export class FollowerStore implements Store {
@@ -40,6 +46,7 @@ export class FollowerStore implements Store {
   readonly head: StoreView
   readonly epoch: string
   readonly records: Records
+  readonly changes: RowChangeLog
   readonly hasStaged = false
   readonly hasGarbage = false
   readonly hasIndexWork = false
@@ -49,7 +56,8 @@ export class FollowerStore implements Store {
   #headRevision: number
   #pinnedRevision: number | null = null
 
-  constructor(rows: FollowerRows, { cacheBytes, epoch }: FollowerStoreOptions) {
+  constructor(rows: FollowerRows, options: FollowerStoreOptions) {
+    const { cacheBytes, epoch } = options
     this.#rows = rows
     this.#tree = new Tree(rows, { packedBytesMax: PACKED_BYTES_MAX, cacheBytes, indexedAtOnce: 0 })
     this.records = new Records(rows, refuse)
@@ -58,6 +66,8 @@ export class FollowerStore implements Store {
     this.epoch = epoch
     this.#flushedRevision = revisionIn(rows.get(META_ID, ''))
     this.#headRevision = this.#flushedRevision
+    const runs = new Runs(epoch, options.runs, () => this.#flushedRevision)
+    this.changes = new RowChangeLog(rows, runs, options)
   }
 
   get flushedRevision(): number {
@@ -89,13 +99,17 @@ export class FollowerStore implements Store {
     return this.#headRevision
   }
 
-  /** The pinned rows are the flushed state, and the head. */
-  advance(): void {
+  /**
+   * The pinned rows are the flushed state, and the head.
+   * @returns Whether other indexes can be read than before.
+   */
+  advance(): boolean {
     this.#rows.advance()
-    this.#tree.settleFollowed()
+    const isIndexChange = this.#tree.settleFollowed()
     this.#flushedRevision = this.#pinnedRevision!
     this.#headRevision = this.#flushedRevision
     this.#pinnedRevision = null
+    return isIndexChange
   }
 
   discard(): void {

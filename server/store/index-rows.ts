@@ -121,17 +121,18 @@ export class IndexRows {
     this.followWriter()
   }
 
-  /** The writer may have built, begun or dropped tables. */
-  followWriter(): void {
-    if (this.#followed.size > 0) {
-      this.#readSlots()
-      this.#definitions = []
-      for (const [slot, { fingerprint, state }] of this.#slots) {
-        const wanted = this.#followed.get(fingerprint)
-        if (wanted !== undefined && state !== 'dropping') this.#definitions.push({ slot, ...wanted })
-      }
-    } else this.#definitions = []
+  /** The writer may have built, begun or dropped tables. @returns Whether it has other indexes than before. */
+  followWriter(): boolean {
     this.#forgetTables()
+    if (this.#followed.size + this.#definitions.length === 0) return false
+    const before = JSON.stringify([...this.#slots])
+    this.#readSlots()
+    this.#definitions = []
+    for (const [slot, { fingerprint, state }] of this.#slots) {
+      const wanted = this.#followed.get(fingerprint)
+      if (wanted !== undefined && state !== 'dropping') this.#definitions.push({ slot, ...wanted })
+    }
+    return before !== JSON.stringify([...this.#slots])
   }
 
   /** Keeps the tables of these indexes from now on. */

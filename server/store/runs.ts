@@ -21,12 +21,20 @@ export class Runs {
   /** Oldest first; the last is this one. */
   readonly list: readonly Run[]
 
-  /** @param revision The flushed one, now and later. */
-  constructor(lifetime: string, before: readonly Run[], revision: () => number) {
+  /**
+   * @param list As a thread that has opened the store lists them.
+   * @param revision The flushed one, now and later.
+   */
+  constructor(lifetime: string, list: readonly Run[], revision: () => number) {
     this.#lifetime = lifetime
     this.#revision = revision
+    this.list = list
+  }
+
+  /** The store is opened once more. */
+  static begin(lifetime: string, before: readonly Run[], revision: () => number): Runs {
     const run = { id: randomBytes(6).toString('base64url'), from: revision() }
-    this.list = [...before.slice(1 - RUNS_MAX), run]
+    return new Runs(lifetime, [...before.slice(1 - RUNS_MAX), run], revision)
   }
 
   /** Names this run of this store. */

@@ -13,6 +13,7 @@
 import { type Leaf, type Path, type Priority, RequestError, type Value } from '../../protocol/index.ts'
 import type { DataView } from '../../rules/data-view.ts'
 import type { IndexPattern } from '../../rules/index-patterns.ts'
+import type { Run } from './runs.ts'
 
 /** A tree one may read. It is also the DataView that rules read through. */
 export interface TreeView extends DataView {
@@ -63,6 +64,7 @@ export interface LoggedGroup {
 export interface ChangeLog {
   /** Names the store and this opening of it: with a revision it names a state. */
   readonly epoch: string
+  readonly runs: { readonly list: readonly Run[] }
   /** Whether a state that was told under this name is one this store went through. */
   knows(epoch: string, revision: number): boolean
   /** Part of the group under way. Every commit is staged here, too, or those who follow the log find it ends. */

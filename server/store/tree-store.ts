@@ -102,7 +102,7 @@ export class TreeStore implements Store {
     this.#flushedRevision = meta?.revision ?? 0
     this.#headRevision = this.#flushedRevision
     if (meta !== null) this.#tree.nextId = meta.nextId
-    const runs = new Runs(this.epoch, meta?.runs ?? [], () => this.#flushedRevision)
+    const runs = Runs.begin(this.epoch, meta?.runs ?? [], () => this.#flushedRevision)
     this.changes = new RowChangeLog(rows, runs, this.#options)
   }
 

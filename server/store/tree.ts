@@ -312,8 +312,11 @@ export class Tree {
     this.#endGroup()
   }
 
-  /** What was staged is in rows that another thread has written: objects it touched may be rows of their own by now. */
-  settleFollowed(): void {
+  /**
+   * What was staged is in rows that another thread has written: objects it touched may be rows of their own by now.
+   * @returns Whether other indexes can be read than before.
+   */
+  settleFollowed(): boolean {
     for (const branch of this.#touched) {
       if (branch.stagedPriority !== undefined) branch.priority = branch.stagedPriority
       if (branch.staged === null) continue
@@ -323,8 +326,9 @@ export class Tree {
       }
       if (branch.witness !== null && branch.staged.get(branch.witness) === null) branch.witness = null
     }
-    this.indexes.followWriter()
+    const isIndexChange = this.indexes.followWriter()
     this.#endGroup()
+    return isIndexChange
   }
 
   #forget(branch: Branch, key: string): void {

@@ -154,13 +154,18 @@ class FollowedDatabase {
 
   constructor(
     name: string,
-    { number, epoch, revision, rules }: OpenedDatabase,
+    { number, store, revision, rules }: OpenedDatabase,
     options: FollowerDatabasesOptions,
     explainDenial: ExplainDenial,
   ) {
     const { config, metrics, publisher, nowMs, onBug, sendOperations } = options
     this.#options = options
-    this.#store = openLmdbFollower(join(config.data, name), { cacheBytes: config.cacheBytes, epoch })
+    this.#store = openLmdbFollower(join(config.data, name), {
+      ...store,
+      cacheBytes: config.cacheBytes,
+      changeLogBytes: config.changeLogBytes,
+      changeLogMs: config.changeLogMinutes * 60_000,
+    })
     this.log = new FollowerLog({
       send: (bytes) => sendOperations(number, bytes),
       decodeEntries: (bytes) => decodeEntries(new Decoder(bytes)),

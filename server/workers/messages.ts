@@ -4,6 +4,7 @@
  */
 import type { RequestErrorKind } from '../../protocol/index.ts'
 import type { MetricsPart } from '../metrics.ts'
+import type { FollowedStore } from '../store/follower-store.ts'
 import type { GroupPlace } from './group-ring.ts'
 import type { ProxiedReply, ProxiedRequest } from './proxy.ts'
 
@@ -44,7 +45,7 @@ export type ToWriter =
 
 export interface OpenedDatabase {
   number: number
-  epoch: string
+  store: FollowedStore
   /** Published; the follower's own view of the disk may be ahead of it. */
   revision: number
   rules: string

@@ -239,8 +239,8 @@ export class Workers implements Followers {
           const number = this.#numberOf(open)
           const { link, writes } = follower()
           writes.set(number, new RemoteWrites(number, open, (notice) => link.send(notice)))
-          const { epoch, revision, ruleset } = open.database
-          return { number, epoch, revision, rules: ruleset.source }
+          const { followed: store, revision, ruleset } = open.database
+          return { number, store, revision, rules: ruleset.source }
         },
         http: (request) => {
           const { proxied } = follower()
