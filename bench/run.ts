@@ -51,6 +51,10 @@ const scenarios: Record<string, { question: string; load(): Promise<{ run: Scena
     question: 'nanoseconds a decision',
     load: () => import('./scenarios/rules.ts'),
   },
+  'rules-cost': {
+    question: 'a delivery and a write with rules on, against rules open',
+    load: () => import('./scenarios/rules-cost.ts'),
+  },
   query: {
     question: 'what a live, indexed limitToLast(50) on a million children costs',
     load: () => import('./scenarios/query.ts'),

@@ -105,11 +105,14 @@ export class ServerProcess {
     return new ServerProcess(child, port, cleanUp)
   }
 
-  /** Hearth on an empty data folder with the benchmark's rules, durability flushed. */
-  static hearth(env: Record<string, string> = {}): Promise<ServerProcess> {
+  /**
+   * Hearth on an empty data folder with the benchmark's rules, durability flushed.
+   * @param rulesFile Of this folder.
+   */
+  static hearth(env: Record<string, string> = {}, rulesFile = 'database.rules.json'): Promise<ServerProcess> {
     const folder = mkdtempSync(join(tmpdir(), 'hearth-bench-'))
     const main = fileURLToPath(new URL('../server/main.js', import.meta.url))
-    const rules = fileURLToPath(new URL('../../bench/database.rules.json', import.meta.url))
+    const rules = fileURLToPath(new URL(`../../bench/${rulesFile}`, import.meta.url))
     return ServerProcess.start(
       [process.execPath, main, 'serve', '--port', '0', '--data', folder, '--rules', rules],
       {

@@ -17,7 +17,7 @@ export async function run({ seconds, flags }: ScenarioOptions): Promise<Table> {
   const inFlights = (flags['in-flight'] ?? '1,50').split(',').map(Number)
   const { systems, notes } = pickSystems(flags['systems'])
   const { measured: turns, failures } = await inRounds(rounds, systems, (system) =>
-    measure(system, { subscribers, bytes, inFlights, seconds }),
+    measureFanOut(system, { subscribers, bytes, inFlights, seconds }),
   )
   const rows = inFlights.flatMap((inFlight, i) => {
     const measured = turns.map(({ system, results }) => ({
@@ -59,7 +59,7 @@ interface Row extends Measured {
   kibPerSubscriber: number
 }
 
-async function measure(
+export async function measureFanOut(
   system: System,
   options: { subscribers: number; bytes: number; inFlights: readonly number[]; seconds: number },
 ): Promise<Row[]> {

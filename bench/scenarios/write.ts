@@ -50,7 +50,15 @@ export async function run({ seconds }: ScenarioOptions): Promise<Table> {
 }
 
 async function hearth(seconds: number, inFlight: number, connections = CONNECTIONS): Promise<Measured> {
-  const server = await ServerProcess.hearth()
+  return measureWrites(await ServerProcess.hearth(), { seconds, inFlight, connections })
+}
+
+/** @param server Is stopped afterwards. */
+export async function measureWrites(
+  server: ServerProcess,
+  options: { seconds: number; inFlight: number; connections?: number },
+): Promise<Measured> {
+  const { seconds, inFlight, connections = CONNECTIONS } = options
   const latency = new Histogram()
   const load = await streamWrites(server.port, { connections, inFlight, latency })
   await pause(WARM_UP_SECONDS)

@@ -36,6 +36,14 @@ export const hearth: System = {
   },
 }
 
+/** Whoever asks may: what rules cost is the difference. */
+export const hearthWithOpenRules: System = {
+  ...hearth,
+  id: 'hearth-open',
+  name: 'Hearth, rules open',
+  start: () => ServerProcess.hearth({}, 'open.rules.json'),
+}
+
 /** One subscriber more for each ten, and it never reads: what do the others notice? */
 export const hearthWithDeaf: System = {
   ...hearth,
