@@ -125,6 +125,13 @@ function decide(expression: string, stored: unknown, stepsMax?: number) {
   )
 }
 
+test('a pattern of many counts costs as much of the budget as it may cost time', () => {
+  const pattern = `^${'[ab]{0,1000}'.repeat(40)}[cd]$`
+
+  expect(decide(`data.val().matches(/${pattern}/)`, 'a'.repeat(1_000)).reason).toBe('budget')
+  expect(decide('data.val().matches(/^.{1,1000}$/)', 'a'.repeat(1_000)).allowed).toBe(true)
+})
+
 test('a pattern that would explode in a backtracking matcher is answered', () => {
   expect(decide('data.val().matches(/^((a+)+)+$/)', `${'a'.repeat(50_000)}!`).reason).toBe('false')
 })

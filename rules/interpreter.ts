@@ -7,6 +7,7 @@ import type { Path } from '../protocol/index.ts'
 import type { Binary, Call, Expression, Member } from './ast.ts'
 import { type DataView, OBJECT } from './data-view.ts'
 import type { RuleQuery } from './query.ts'
+import type { Matcher } from './regexp.ts'
 import { type Budget, splitKeys } from './runtime.ts'
 import type { Scope } from './scope.ts'
 import { isComparable } from './types.ts'
@@ -214,8 +215,9 @@ class Interpreter {
   private stringCall(call: Call, name: string, text: string, args: unknown[]): unknown {
     const { budget } = this.environment
     if (name === 'matches') {
-      budget.spend(text.length << 2)
-      return (args[0] as { matches(text: string): boolean }).matches(text)
+      const matcher = args[0] as Matcher
+      budget.spend(text.length * matcher.stepsPerCharacter)
+      return matcher.matches(text)
     }
     for (const argument of args) {
       if (typeof argument !== 'string') {

@@ -10,6 +10,8 @@ import { RE2JS } from 're2js'
 export interface Matcher {
   /** Whether the pattern is found anywhere in the text. */
   matches(text: string): boolean
+  /** What looking at one character costs of a check's budget. */
+  readonly stepsPerCharacter: number
 }
 
 export interface RegexProblem {
@@ -23,10 +25,11 @@ export interface RegexProblem {
 const REPEAT_MAX = 1000
 
 /**
- * Up to this many characters no pattern without nested counts is too large for re2js: it takes 1.4 million parts,
- * and each character makes at most two, REPEAT_MAX times.
+ * Patterns of about as many parts at most compile in a few milliseconds, so that may wait until a rule is asked; re2js
+ * takes all of them. Larger ones compile when they are loaded, or are refused there.
  */
-const SMALL_PATTERN_LENGTH_MAX = 500
+const LAZY_PARTS_MAX = 10_000
+const SMALL_PROGRAM_SIZE = 250
 
 export function compileRegex(pattern: string, flags: string): Matcher | RegexProblem {
   if (flags !== '' && flags !== 'i') {
@@ -72,6 +75,12 @@ class LazyMatcher implements Matcher {
   matches(text: string): boolean {
     return this.compile().test(text)
   }
+
+  /** Small programs run in a table of states; large ones may be walked as a whole for each character. */
+  get stepsPerCharacter(): number {
+    const size = this.compile().programSize()
+    return size <= SMALL_PROGRAM_SIZE ? 4 : size * 2
+  }
 }
 
 export function isRegexProblem(result: Matcher | RegexProblem): result is RegexProblem {
@@ -98,17 +107,18 @@ class Translator {
   private readonly pattern: string
   private at = 0
   private out = ''
-  /** Counts like `{3,5}` so far. */
+  /** Counts like `{3,5}` so far, and what they add up to. */
   private counts = 0
+  private countSum = 0
   private hasNestedCounts = false
 
   constructor(pattern: string) {
     this.pattern = pattern
   }
 
-  /** Whether only re2js can tell if it takes the pattern. */
+  /** Whether re2js may refuse the pattern, or take long to compile it. */
   get mayBeTooLarge(): boolean {
-    return this.hasNestedCounts || this.pattern.length > SMALL_PATTERN_LENGTH_MAX
+    return this.hasNestedCounts || this.pattern.length * (1 + this.countSum) > LAZY_PARTS_MAX
   }
 
   translate(): string {
@@ -217,6 +227,7 @@ class Translator {
     }
     const least = found[1] === undefined ? 0 : Number(found[1])
     const most = found[3] === undefined || found[3] === '' ? least : Number(found[3])
+    this.countSum += most
     if (least > REPEAT_MAX || most > REPEAT_MAX) {
       this.fail(`a repetition may count to at most ${REPEAT_MAX}`, 'compare `.length` for longer texts')
     }

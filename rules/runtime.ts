@@ -165,7 +165,7 @@ export function toUpperCase(text: unknown, budget: Budget): string {
 
 export function matches(text: unknown, matcher: Matcher, budget: Budget): boolean {
   if (typeof text !== 'string') throw FAILED
-  budget.spend(text.length << 2)
+  budget.spend(text.length * matcher.stepsPerCharacter)
   return matcher.matches(text)
 }
 
