@@ -15,8 +15,14 @@ interface Row extends Measured {
   keptShare: number
 }
 
-export async function roomTable(title: string, room: RoomOptions, options: ScenarioOptions): Promise<Table> {
-  const { systems, notes } = pickSystems(options.flags['systems'], USUAL)
+/** @param further Systems that fit this scenario only. */
+export async function roomTable(
+  title: string,
+  room: RoomOptions,
+  options: ScenarioOptions,
+  further: readonly string[] = [],
+): Promise<Table> {
+  const { systems, notes } = pickSystems(options.flags['systems'], [...further, ...USUAL])
   const rounds = Number(options.flags['rounds'] ?? 1)
   const { measured, failures } = await inRounds(rounds, systems, (system) =>
     measure(system, room, options.seconds),
@@ -38,6 +44,11 @@ export async function roomTable(title: string, room: RoomOptions, options: Scena
       'every member hears every message of its room, its own too; deliveries/CPU s: of the server, the higher the better',
       'rate kept: messages sent, of those due; a system that falls a second behind is not fed further',
       'client busy: of the one process that is all members',
+      ...(systems.some(({ isConflated }) => isConflated)
+        ? [
+            'with a delivery policy an update counts as delivered once it or a newer one of its sender has arrived',
+          ]
+        : []),
       ...notes,
       ...failures,
     ],

@@ -124,6 +124,22 @@ const declared = {
     listensMax: option(whole(1, 1_000_000), 1000, 'Listens one connection may hold.'),
     connectionsMax: option(whole(1, 10_000_000), 100_000, 'Connections open at the same time.'),
     writeQueueMax: option(whole(1, 10_000_000), 100_000, 'Writes waiting for their commit, per database.'),
+    // Far above what an app does: these keep one connection from taking the server from the others.
+    messagesPerSecondMax: option(
+      whole(0, 10_000_000),
+      100_000,
+      'Messages of one connection in a second; 0 is no limit.',
+    ),
+    messageBytesPerSecondMax: option(
+      bytes(0, 64 * GiB),
+      128 * MiB,
+      'Bytes of these messages in a second; 0 is no limit.',
+    ),
+    readBytesPerSecondMax: option(
+      bytes(0, 64 * GiB),
+      256 * MiB,
+      'Bytes of values one connection reads in a second, listens included; 0 is no limit.',
+    ),
     slowConsumerSoftBytes: option(
       bytes(16 * KiB, GiB),
       MiB,

@@ -13,5 +13,6 @@ export function run(options: ScenarioOptions): Promise<Table> {
     bytes: Number(flags['bytes'] ?? 60),
     keyOf: (sender: number) => `p${sender}`,
   }
-  return roomTable('game', room, options)
+  // With the policy a game would use, and, as for the others, without.
+  return roomTable('game', room, options, ['hearth-latest'])
 }

@@ -2,7 +2,13 @@
  * Hearth over its native protocol: rules on, durability flushed.
  */
 import { readFileSync } from 'node:fs'
-import { decodeToClient, Encoder, encodeToServer, type ToServer } from '../../protocol/index.ts'
+import {
+  type Delivery,
+  decodeToClient,
+  Encoder,
+  encodeToServer,
+  type ToServer,
+} from '../../protocol/index.ts'
 import type { Connection } from '../connection.ts'
 import { openWebSocket, sendBinary } from '../raw-websocket.ts'
 import { ServerProcess } from '../server-process.ts'
@@ -52,6 +58,19 @@ export const hearthWithDeaf: System = {
   deafShare: 0.1,
 }
 
+/** Subscribers ask for the latest of each path, 20 times a second: what a game shows. */
+export const hearthLatest: System = {
+  ...hearth,
+  id: 'hearth-latest',
+  name: 'Hearth, delivery { maxHz: 20 }',
+  isConflated: true,
+  async subscribe(server, topic) {
+    const connection = await openWebSocket(server.port, '/v1')
+    await listenTo(connection, ['rooms', topic], { maxHz: 20 })
+    return connection
+  },
+}
+
 export function sendMessage(connection: Connection, message: ToServer): void {
   encoder.reset()
   encodeToServer(encoder, message)
@@ -59,8 +78,13 @@ export function sendMessage(connection: Connection, message: ToServer): void {
 }
 
 /** Settles with the snapshot. */
-export function listenTo(connection: Connection, path: readonly string[]): Promise<void> {
-  sendMessage(connection, { type: 'listen', id: ++connection.lastRequest, path, query: null })
+export function listenTo(
+  connection: Connection,
+  path: readonly string[],
+  delivery?: Delivery,
+): Promise<void> {
+  const listen = { type: 'listen' as const, id: ++connection.lastRequest, path, query: null }
+  sendMessage(connection, delivery === undefined ? listen : { ...listen, delivery })
   return connection.until((payload) =>
     decodeToClient(payload).some((message) => {
       if (message.type === 'error') throw new Error(`hearth: ${message.message}`)

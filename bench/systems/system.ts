@@ -26,6 +26,8 @@ export interface System {
   readonly publishesApart?: boolean
   /** Does not send an update to the connection it came from. */
   readonly skipsSender?: boolean
+  /** Subscribers hear the latest of each key, not every update: some never arrive. */
+  readonly isConflated?: boolean
   /** Further subscribers that never read, as a share of those that do. */
   readonly deafShare?: number
 }

@@ -15,6 +15,7 @@ import type { LiveQuery } from '../listeners/listener-tree.ts'
 import type { Write, WriteOrigin } from '../log/log.ts'
 import { isHashOf, isSmall } from '../node-hash.ts'
 import type { OnDisconnect } from '../on-disconnect.ts'
+import { Budget, type BudgetLimits } from './budget.ts'
 import { FrameJoiner, FramingError } from './firebase-framing.ts'
 import {
   answer,
@@ -37,7 +38,7 @@ import { catchUpPushes, type FirebaseWire, pushTag, type Receiver } from './fire
 import type { SessionCounters } from './native-session.ts'
 import type { Sink } from './sink.ts'
 
-export interface FirebaseSessionLimits extends OutboxLimits {
+export interface FirebaseSessionLimits extends OutboxLimits, BudgetLimits {
   /** Longest message, UTF-16 units. */
   frameBytesMax: number
   listensMax: number
@@ -101,6 +102,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
   readonly #database: Database
   readonly #joiner: FrameJoiner
   readonly #outbox: Outbox
+  readonly #budget: Budget
   readonly #listens = new Map<string, Listen>()
   identity: Identity = anonymous
   #unsettledWrites = 0
@@ -108,6 +110,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
   #waitingUnits = 0
   /** What everything waits for: a token to be verified, another connection's end. */
   #parkedBy = 0
+  #isSlowedDown = false
   /** Answers of the group being settled, to leave in one packet. */
   #answers: string[] = []
   #expiry: NodeJS.Timeout | null = null
@@ -123,6 +126,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
     this.#context = context
     this.#database = context.database
     this.#joiner = new FrameJoiner(context.limits.frameBytesMax)
+    this.#budget = new Budget(context.limits)
     this.#outbox = new Outbox(sink, context.limits, () => this.#becameSlow())
   }
 
@@ -152,6 +156,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
     }
     switch (message.type) {
       case 'request':
+        this.#slowDown(this.#budget.spend(units))
         this.#accept({ number: message.number, request: message.request, units })
         return
       case 'rejected':
@@ -309,6 +314,23 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
     if (this.#database.isReadable) return false
     setImmediate(() => this.#work())
     return true
+  }
+
+  /**
+   * Firebase's clients know no error that says to wait: a write that is refused is lost to them. So what is past the
+   * budget waits, and one that goes on all the same is closed once too much does.
+   */
+  #slowDown(waitMs: number): void {
+    if (waitMs === 0 || this.#isSlowedDown) return
+    this.#isSlowedDown = true
+    this.#park(
+      new Promise((resolve) => {
+        setTimeout(() => {
+          this.#isSlowedDown = false
+          resolve(null)
+        }, waitMs).unref()
+      }),
+    )
   }
 
   #park(until: Promise<unknown>): void {

@@ -35,13 +35,14 @@ import type { OnDisconnect } from '../on-disconnect.ts'
 import { type Presence, presenceKey } from '../presence.ts'
 import type { Entry } from '../store/store.ts'
 import { messageEntries, setEntries, updateEntries } from '../write-entries.ts'
+import { Budget, type BudgetLimits } from './budget.ts'
 import type { NativeWire } from './native-wire.ts'
 import { assertTtl, Silence } from './silence.ts'
 import type { Sink } from './sink.ts'
 import type { SnapshotCache } from './snapshot-cache.ts'
 import type { Turns, TurnTaker } from './turns.ts'
 
-export interface SessionLimits extends Limits {
+export interface SessionLimits extends Limits, BudgetLimits {
   pingIntervalMs: number
   /** Bytes waiting in the socket past which the session is a slow consumer and is sent no more patches. */
   slowConsumerSoftBytes: number
@@ -78,6 +79,11 @@ export interface NativeSessionContext {
 /** Requests one connection may have waiting; a client that pipelines more is not reading its answers. */
 const WAITING_MAX = 20_000
 
+/** These give something back, or keep the connection. */
+const ALWAYS_SERVED: ReadonlySet<string> = new Set([
+  ...['ping', 'unauth', 'unlisten', 'unlistenMessages', 'presenceEnd'],
+])
+
 /** What an idle session's lists are: one empty array for all of them, never added to. */
 const NOTHING: never[] = []
 
@@ -93,6 +99,7 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
   readonly #context: NativeSessionContext
   readonly #sink: Sink
   readonly #listeners = new Map<string, Listener>()
+  readonly #budget: Budget
   identity: Identity = anonymous
   #lastId = 0
   #unsettledWrites = 0
@@ -125,6 +132,7 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
     this.id = id
     this.#context = context
     this.#sink = sink
+    this.#budget = new Budget(context.limits)
   }
 
   get wire(): NativeWire {
@@ -161,6 +169,7 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
     }
     this.#messageBytes = Math.ceil(frame.length / messages.length)
     for (const message of messages) {
+      const waitMs = this.#budget.take(this.#messageBytes)
       if (message.id <= this.#lastId) {
         this.#fail(
           message.id,
@@ -169,7 +178,8 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
         continue
       }
       this.#lastId = message.id
-      if (message.type === 'rejected') this.#fail(message.id, message.error)
+      if (waitMs > 0 && !ALWAYS_SERVED.has(message.type)) this.#refuseForNow(message.id, waitMs)
+      else if (message.type === 'rejected') this.#fail(message.id, message.error)
       else this.#accept(message)
       if (this.#isClosed) return
     }
@@ -279,6 +289,18 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
     this.#work()
   }
 
+  #refuseForNow(id: number, waitMs: number): void {
+    if (this.#budget.isFlooded) {
+      this.#waiting = NOTHING
+      this.#sink.close(closeReasons.rateLimited)
+      return
+    }
+    this.#fail(
+      id,
+      new RequestError('rateLimited', 'more than this connection may ask for in a second', waitMs),
+    )
+  }
+
   #accept(message: ToServer): void {
     if (this.#waiting.length > 0 || this.#mustWait(message)) {
       this.#wait(message)
@@ -342,11 +364,22 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
 
   #handle(message: ToServer): void {
     try {
+      const isRead = message.type === 'listen' || message.type === 'get'
+      if (isRead) this.#assertMayReadMore()
       this.#serve(message)
+      // What was encoded last is the answer.
+      if (isRead) this.#budget.spendOnRead(encoder.length)
     } catch (error) {
       if (!(error instanceof RequestError)) throw error
       this.#fail(message.id, error)
     }
+  }
+
+  /** @throws {RequestError} `rate_limited` */
+  #assertMayReadMore(): void {
+    const waitMs = this.#budget.readWaitMs
+    if (waitMs === 0) return
+    throw new RequestError('rateLimited', 'more than this connection may read in a second', waitMs)
   }
 
   /** @throws {RequestError} */

@@ -1,0 +1,104 @@
+/**
+ * Budgets: who floods is told to wait, then ended; everyone else notices nothing.
+ */
+
+import { expect, test } from 'vitest'
+import { WebSocket } from 'ws'
+import { Encoder, encodeToServer, type ToClient } from '../../protocol/index.ts'
+import { BareClient, OPEN, path, serve } from './harness.ts'
+
+function name(answer: ToClient): string {
+  return answer.type === 'error' ? answer.name : answer.type
+}
+
+test('a publisher past its budget is refused with a hint, in one piece, while others write on', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: { limits: { messagesPerSecondMax: 100 } } })
+  const flood = await BareClient.connect(t, server)
+  const other = await BareClient.connect(t, server)
+
+  const encoder = new Encoder()
+  const ids = Array.from({ length: 150 }, (_, n) => n + 1)
+  for (const id of ids) encodeToServer(encoder, { type: 'set', id, path: path('flood'), value: id - 1 })
+  flood.sendBytes(encoder.take())
+  const asked = ids.map((id) => flood.answer(id))
+  const others = await Promise.all(
+    Array.from({ length: 50 }, (_, n) => other.ask({ type: 'set', path: path(`other/${n}`), value: n })),
+  )
+  const answers = await Promise.all(asked)
+
+  const names = answers.map(name)
+  const firstRefused = names.indexOf('rate_limited')
+  expect(firstRefused).toBeGreaterThanOrEqual(100)
+  expect(new Set(names.slice(firstRefused))).toEqual(new Set(['rate_limited']))
+  expect(answers[firstRefused]).toMatchObject({ retryAfterMs: expect.any(Number) })
+  expect(await other.ask({ type: 'get', path: path('flood'), query: null })).toMatchObject({
+    value: firstRefused - 1,
+  })
+  expect(new Set(others.map(name))).toEqual(new Set(['ack']))
+})
+
+test('what gives something back is served all the same', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: { limits: { messagesPerSecondMax: 20 } } })
+  const client = await BareClient.connect(t, server)
+  await client.ask({ type: 'listen', path: path('a'), query: null })
+  const refused = Array.from({ length: 25 }, () => client.ask({ type: 'set', path: path('b'), value: 1 }))
+
+  const answers = [
+    await client.ask({ type: 'ping' }),
+    await client.ask({ type: 'unlisten', path: path('a'), query: null }),
+    await client.ask({ type: 'presenceEnd', path: path('a') }),
+  ]
+
+  expect(answers.map(name)).toEqual(['pong', 'ack', 'ack'])
+  expect((await Promise.all(refused)).map(name)).toContain('rate_limited')
+})
+
+test('a connection that goes on all the same is closed so that it comes back later', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: { limits: { messagesPerSecondMax: 50 } } })
+  const client = await BareClient.connect(t, server)
+  const other = await BareClient.connect(t, server)
+
+  for (let n = 0; n < 1000; n++) client.send({ type: 'set', path: path('a'), value: n })
+
+  expect((await client.closed).code).toBe(4003)
+  expect(name(await other.ask({ type: 'set', path: path('b'), value: 1 }))).toBe('ack')
+})
+
+test('a reader past its budget is refused by what it was sent', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: { limits: { readBytesPerSecondMax: 65_536 } } })
+  const client = await BareClient.connect(t, server)
+  await client.ask({ type: 'set', path: path('big'), value: 'x'.repeat(100_000) })
+
+  const answers = [
+    await client.ask({ type: 'get', path: path('big'), query: null }),
+    await client.ask({ type: 'get', path: path('small'), query: null }),
+    await client.ask({ type: 'listen', path: path('small'), query: null }),
+    await client.ask({ type: 'set', path: path('small'), value: 1 }),
+  ]
+
+  expect(answers.map(name)).toEqual(['value', 'rate_limited', 'rate_limited', 'ack'])
+})
+
+test('a Firebase client is slowed down instead: its writes are done in order, later', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: { limits: { messagesPerSecondMax: 20 } } })
+  const socket = new WebSocket(`${server.url.replace('http', 'ws')}/.ws?v=5&ns=default`)
+  t.onTestFinished(() => socket.terminate())
+  await new Promise((resolve) => socket.once('open', resolve))
+  const answered: number[] = []
+  const last = new Promise<void>((resolve) => {
+    socket.on('message', (data: Buffer) => {
+      const message = JSON.parse(data.toString()) as { t: string; d: { r?: number; b?: { s: string } } }
+      if (message.t !== 'd' || message.d.r === undefined) return
+      expect(message.d.b?.s).toBe('ok')
+      answered.push(message.d.r)
+      if (message.d.r === 30) resolve()
+    })
+  })
+
+  for (let r = 1; r <= 30; r++) {
+    socket.send(JSON.stringify({ t: 'd', d: { r, a: 'p', b: { p: '/a', d: r } } }))
+  }
+  await last
+
+  expect(answered).toEqual(Array.from({ length: 30 }, (_, i) => i + 1))
+})
