@@ -75,6 +75,12 @@ interface Member {
   leftRecords: string[]
 }
 
+/** What an earlier process left and nobody came back for. */
+interface Leftovers {
+  paths: Path[]
+  records: string[]
+}
+
 /** The child's key: the user's, or the session's own for one without. */
 export function presenceKey({ auth }: Identity, sessionId: string): string {
   const uid = auth?.['uid']
@@ -168,33 +174,41 @@ export class LocalPresence implements Presence {
 
   /** Takes up what an earlier process left. */
   resume(): void {
-    let count = 0
+    const gone: Leftovers = { paths: [], records: [] }
     for (const [record, at] of this.#database.records.entries(RECORD_PREFIX)) {
-      const member = this.#memberAt(parsePath(at as string))
-      member.leftRecords.push(record)
-      count += 1
+      const path = parsePath(at as string)
+      if (isOfSession(record, path)) {
+        // Nobody can come back under the id of a connection that is no more.
+        gone.paths.push(path)
+        gone.records.push(record)
+      } else this.#memberAt(path).leftRecords.push(record)
     }
-    if (count > 0) this.#later(this.#graceMs, () => this.#endGrace())
+    this.#remove(gone)
+    if (this.#members.size > 0) this.#later(this.#graceMs, () => this.#endGrace())
   }
 
   /** Whoever is not back by now is removed. */
   #endGrace(): void {
-    const records: string[] = []
-    const entries: Entry[] = []
+    const gone: Leftovers = { paths: [], records: [] }
     for (const member of [...this.#members.values()]) {
       if (member.leftRecords.length === 0) continue
       const left = member.leftRecords.splice(0)
       if (member.unsettled > 0) member.overRecords.push(...left)
       else {
-        records.push(...left)
-        if (member.held.size === 0) entries.push({ path: member.path, value: null })
+        gone.records.push(...left)
+        if (member.held.size === 0) gone.paths.push(member.path)
         this.#prune(member)
       }
     }
-    if (records.length === 0) return
-    const retry = (): void =>
-      this.#submit(entries, records, { ...unheard, refused: () => this.#later(RETRY_MS, retry) })
-    retry()
+    this.#remove(gone)
+  }
+
+  /** All in one write. */
+  #remove(gone: Leftovers): void {
+    if (gone.records.length === 0) return
+    const entries = gone.paths.map((path) => ({ path, value: null }))
+    const refused = (): void => this.#later(RETRY_MS, () => this.#remove(gone))
+    this.#submit(entries, gone.records, { ...unheard, refused })
   }
 
   #claimOf(sessionId: string, path: Path, at: Path): Claim {
@@ -329,6 +343,10 @@ export class LocalPresence implements Presence {
     timer.unref()
     this.#timers.add(timer)
   }
+}
+
+function isOfSession(record: string, path: Path): boolean {
+  return record.startsWith(`${RECORD_PREFIX}${path.at(-1)}/`)
 }
 
 const unheard: WriteOrigin = { written() {}, refused() {}, groupSettled() {} }

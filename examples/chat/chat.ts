@@ -7,12 +7,11 @@ import {
   getDatabase,
   onChildAdded,
   onChildRemoved,
-  onDisconnect,
   onValue,
+  presence,
   push,
   ref,
   serverTimestamp,
-  set,
   terminate,
 } from 'hearthdb/client'
 
@@ -27,7 +26,6 @@ const [room = 'lobby', name = `guest ${process.pid}`] = process.argv.slice(2)
 const db = getDatabase(process.env['HEARTH_URL'] ?? 'http://127.0.0.1:9000')
 const messages = ref<Record<string, Message>>(db, `rooms/${room}/messages`)
 const online = ref<Record<string, string>>(db, `rooms/${room}/online`)
-const me = push(online)
 
 const terminal = createInterface({ input: process.stdin, output: process.stdout, prompt: '> ' })
 const unsent = new Set<Promise<unknown>>()
@@ -51,10 +49,9 @@ onValue(ref<boolean>(db, '.info/connected'), (connected) => {
     return
   }
   show(`-- connected; this is room ${room}, you are ${name}`)
-  // First how to leave, then here: whatever happens in between, nobody stays behind as a ghost.
-  onDisconnect(me).remove().catch(failed)
-  set(me, name).catch(failed)
 })
+// However this program ends, the server takes it off the list.
+presence(online, name, { onError: failed })
 onChildAdded(
   messages,
   (snapshot) => {
@@ -66,12 +63,12 @@ onChildAdded(
 onChildAdded(
   online,
   (snapshot) => {
-    if (snapshot.key !== me.key) show(`-- ${snapshot.val()} is here`)
+    if (snapshot.val() !== name) show(`-- ${snapshot.val()} is here`)
   },
   failed,
 )
 onChildRemoved(online, (snapshot) => {
-  if (snapshot.key !== me.key) show(`-- ${snapshot.val()} left`)
+  if (snapshot.val() !== name) show(`-- ${snapshot.val()} left`)
 })
 
 terminal.on('line', (text) => {

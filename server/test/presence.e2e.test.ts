@@ -217,6 +217,19 @@ test('after a crash those who come back never left, and who does not is removed'
   await room.until(null)
 }, 20_000)
 
+test('who had no uid cannot come back to its child: the next start removes it at once', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'hearth-'))
+  t.onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+  const first = await serve(t, { folder, rules: OPEN })
+  const guest = await as(t, first, null)
+  await present(guest, 'guest')
+  await first.close()
+
+  const second = await serve(t, { folder, rules: OPEN })
+
+  await (await watch(t, second)).until(null)
+})
+
 test('a server that ends on purpose leaves everyone in place for the next one', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'hearth-'))
   t.onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
