@@ -298,11 +298,6 @@ export class Database {
     return this.#store.flushed.priorityAt(path)
   }
 
-  /** Whether nothing at, above or below a path changed after a revision; false also where that is not known. */
-  isUnchangedSince(path: Path, revision: number): boolean {
-    return revision <= this.#publishedRevision && !this.#recent.changedSince(path, revision)
-  }
-
   /**
    * Has what a client missed looked up, so that `listen` can answer with it.
    * @param wake Called once that is done, where the answer is false.

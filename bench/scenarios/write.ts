@@ -30,7 +30,14 @@ interface Measured {
 
 export async function run({ seconds }: ScenarioOptions): Promise<Table> {
   const raw = await rawLmdb(seconds)
-  const measured = [raw, await hearth(seconds, IN_FLIGHT), await hearth(seconds, 1, 1)]
+  const withoutLog = { HEARTH_CHANGE_LOG_BYTES: '0' }
+  const measured = [
+    raw,
+    await hearth(seconds, IN_FLIGHT),
+    { ...(await hearth(seconds, IN_FLIGHT, CONNECTIONS, withoutLog)), name: 'hearth without a change log' },
+    await hearth(seconds, 1, 1),
+    { ...(await hearth(seconds, 1, 1, withoutLog)), name: 'hearth without a change log, 1 in flight' },
+  ]
   const notes: string[] = []
   if (programVersion('redis-server', '--version') !== null) measured.push(await redis(seconds))
   else notes.push('redis-server is not installed: no Redis row')
@@ -49,8 +56,13 @@ export async function run({ seconds }: ScenarioOptions): Promise<Table> {
   }
 }
 
-async function hearth(seconds: number, inFlight: number, connections = CONNECTIONS): Promise<Measured> {
-  return measureWrites(await ServerProcess.hearth(), { seconds, inFlight, connections })
+async function hearth(
+  seconds: number,
+  inFlight: number,
+  connections = CONNECTIONS,
+  env: Record<string, string> = {},
+): Promise<Measured> {
+  return measureWrites(await ServerProcess.hearth(env), { seconds, inFlight, connections })
 }
 
 /** @param server Is stopped afterwards. */

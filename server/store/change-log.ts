@@ -32,8 +32,12 @@ const GROUP_ROW_BYTES_MAX = 4 * 1024 * 1024
 const TRIMMED_ROWS_MAX = 8
 /** What a row takes beside its bytes. */
 const ROW_BYTES = 32
-/** Groups kept decoded, up to twice this; decoded they take about five times the bytes of their rows. */
-const RECENT_BYTES_MAX = 1024 * 1024
+/**
+ * Groups kept decoded once somebody asked for them, since others will; they take about five times the bytes of their
+ * rows. To keep every group as it is written cost 2 us a write, most of it garbage collection; a tenth of what it costs
+ * to have it acknowledged.
+ */
+const DECODED_BYTES_MAX = 1024 * 1024
 
 interface Header {
   from: number
@@ -42,19 +46,14 @@ interface Header {
   startsAt: number
 }
 
-interface Recent extends LoggedGroup {
-  bytes: number
-}
-
 export class RowChangeLog implements ChangeLog {
   readonly runs: Runs
   readonly #rows: Rows
   readonly #options: ChangeLogOptions
   #staged: Commit[] = []
-  /** Written in the group under way. */
-  #next: Recent | null = null
-  #recent: Recent[] = []
-  #recentBytes = 0
+  /** By the revision they begin after. */
+  readonly #decoded = new Map<number, LoggedGroup>()
+  #decodedBytes = 0
   /** Of the row to be trimmed next, if that is known. */
   #oldest: Header | null = null
   #oldestAfter: Header | null = null
@@ -91,37 +90,36 @@ export class RowChangeLog implements ChangeLog {
   }
 
   after(revision: number, bytesMax: number): readonly LoggedGroup[] | null {
-    const recent = this.#recentAfter(revision)
-    if (recent !== null) return recent
     const groups: LoggedGroup[] = []
     let at = revision
     let bytesRead = 0
     // A row at a time: a scan could not stop after so many bytes.
-    for (;;) {
-      let group: LoggedGroup | null = null
-      this.#rows.scan(CHANGE_LOG_ID, { from: keyOf(at + 1), limit: 1 }, (_key, bytes) => {
-        bytesRead += bytes.length
-        group = decodeGroup(bytes)
-      })
-      const next = group as LoggedGroup | null
-      if (next === null || next.from > at) return groups.length > 0 ? groups : null
+    while (bytesRead < bytesMax) {
+      let next = this.#decoded.get(at) ?? null
+      // Decoded already: taken for a row of a commit or two.
+      bytesRead += 200
+      if (next === null) {
+        this.#rows.scan(CHANGE_LOG_ID, { from: keyOf(at + 1), limit: 1 }, (_key, bytes) => {
+          bytesRead += bytes.length
+          next = this.#decode(bytes)
+        })
+      }
+      if (next === null || next.from > at) break
       groups.push(next)
       at = next.to
-      if (bytesRead >= bytesMax) return groups
     }
+    return groups.length > 0 ? groups : null
   }
 
-  #recentAfter(revision: number): LoggedGroup[] | null {
-    const recent = this.#recent
-    if (recent.length === 0 || recent[0]!.from > revision) return null
-    let low = 0
-    let high = recent.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if (recent[middle]!.to <= revision) low = middle + 1
-      else high = middle
+  #decode(bytes: Uint8Array): LoggedGroup {
+    const group = decodeGroup(bytes)
+    this.#decodedBytes += bytes.length
+    if (this.#decodedBytes > DECODED_BYTES_MAX) {
+      this.#decoded.clear()
+      this.#decodedBytes = bytes.length
     }
-    return low === recent.length ? null : recent.slice(low)
+    this.#decoded.set(group.from, group)
+    return group
   }
 
   writeBatch(batch: RowBatch, from: number, to: number): void {
@@ -140,17 +138,13 @@ export class RowChangeLog implements ChangeLog {
     const { encoder } = batch
     const start = encoder.length
     encoder.value([header.from, header.to, header.timestampMs, header.startsAt])
-    const commits: Commit[] = []
     for (const commit of this.#staged) {
       const commitStart = encoder.length
-      let logged = commit
       if (commitStart - start < GROUP_BYTES_MAX) putCommit(encoder, commit, header.from)
       if (encoder.length === commitStart || encoder.length - commitStart > COMMIT_BYTES_MAX) {
         encoder.length = commitStart
-        logged = outlineOf(commit)
-        putOutline(encoder, logged, header.from)
+        putOutline(encoder, commit, header.from)
       }
-      commits.push(logged)
     }
     const bytes = encoder.length - start
     if (bytes > GROUP_ROW_BYTES_MAX) {
@@ -159,7 +153,6 @@ export class RowChangeLog implements ChangeLog {
     }
     batch.put(CHANGE_LOG_ID, keyOf(header.to), start, encoder.length)
     this.#endsAtAfter += bytes + ROW_BYTES
-    this.#next = { from: header.from, to: header.to, commits, bytes }
   }
 
   #trim(batch: RowBatch, nowMs: number): void {
@@ -181,27 +174,11 @@ export class RowChangeLog implements ChangeLog {
   settle(): void {
     this.#oldest = this.#oldestAfter
     this.#endsAt = this.#endsAtAfter
-    if (this.#next !== null) this.#keepRecent(this.#next)
     this.discard()
-  }
-
-  #keepRecent(group: Recent): void {
-    if (this.#recent.at(-1)?.to !== group.from) {
-      this.#recent = []
-      this.#recentBytes = 0
-    }
-    this.#recent.push(group)
-    this.#recentBytes += group.bytes
-    const bytesMax = Math.min(RECENT_BYTES_MAX, this.#options.changeLogBytes)
-    if (this.#recentBytes <= 2 * bytesMax) return
-    let dropped = 0
-    while (this.#recentBytes > bytesMax) this.#recentBytes -= this.#recent[dropped++]!.bytes
-    this.#recent.splice(0, dropped)
   }
 
   discard(): void {
     this.#staged = []
-    this.#next = null
   }
 }
 
@@ -222,10 +199,6 @@ function putCommit(encoder: Encoder, { revision, entries }: Commit, from: number
     encoder.string(path.join('/'))
     encoder.value(value)
   }
-}
-
-function outlineOf(commit: Commit): Commit {
-  return { ...commit, entries: commit.entries.map(({ path }) => ({ path, value: null })), isOutline: true }
 }
 
 function putOutline(encoder: Encoder, { revision, entries }: Commit, from: number): void {

@@ -5,13 +5,13 @@
  *   patch   {path, data}       replaces each key of `data` below that path; keys may be paths
  *   keep-alive, cancel, auth_revoked
  *
- * Beyond Firebase each event has an id, `epoch:revision`. A client that returns with the latest it had is spared
- * the whole value if nothing at its path has changed since.
+ * Beyond Firebase the last event of each group of writes has an id, `epoch:revision`. A client that returns with the
+ * latest it had is sent what it missed, as far as the change log tells, and else the whole value.
  *
  * A stream whose client is too slow is sent no more changes; once its socket has room it gets one `put` of the
  * whole value. So it holds one piece of text, however much it missed.
  */
-import type { Path, Query, RequestError, Step, Value } from '../../protocol/index.ts'
+import type { Path, Query, RequestError, ResumePoint, Step, Value } from '../../protocol/index.ts'
 import type { Database } from '../database.ts'
 import type { Identity } from '../identity.ts'
 import { noIndex } from '../indexes.ts'
@@ -49,6 +49,14 @@ export interface StreamRequest {
   path: Path
   query: Query | null
   isExport: boolean
+  /** What the client holds, where it says so: `resumePointOf`. */
+  resume: ResumePoint | null
+}
+
+/** What `Last-Event-ID` names, if it is one of ours. */
+export function resumePointOf(request: HttpRequest): ResumePoint | null {
+  const match = /^([\w.-]{1,100}):(\d{1,15})$/.exec(request.header('last-event-id'))
+  return match === null ? null : { epoch: match[1]!, revision: Number(match[2]) }
 }
 
 const KEEP_ALIVE_MS = 30_000
@@ -159,8 +167,8 @@ class EventStream implements Subscriber {
   readonly #parts: EventStreamParts
   readonly #ended: () => void
   #out: OutStream | null = null
-  /** The value to begin with; null when the client has it. */
-  #first: { value: Value; revision: number } | null
+  /** What to begin with: the value, or what the client missed of it. */
+  #first: { value: Value | undefined; steps: readonly Step[] | null; revision: number } | null
   /** A whole value on its way. */
   #pieces: Iterator<string> | null = null
   #isFull = false
@@ -177,15 +185,18 @@ class EventStream implements Subscriber {
     this.#database = request.database
     this.#parts = parts
     this.#ended = ended
-    const { listener, value, revision, warning } = request.database.listen(this, request.path, request.query)
+    const { path, query, resume } = request
+    const { listener, value, steps, revision, warning } = request.database.listen(this, path, query, {
+      resume,
+    })
     if (warning !== null) {
       // Other wires filter at the client; what reads a stream expects the server to.
       request.database.unlisten(listener)
-      throw noIndex(request.path, request.query!)
+      throw noIndex(path, query!)
     }
     this.#listener = listener
     this.#isWindowed = listener.live.window !== null
-    this.#first = this.#holds(request) ? null : { value, revision }
+    this.#first = { value, steps, revision }
     wire.add(listener.live, this)
     if (request.expiresAtMs !== null) this.#expireAt(request.expiresAtMs)
   }
@@ -201,10 +212,13 @@ class EventStream implements Subscriber {
     out.onWritable(() => this.#writable())
     const first = this.#first
     this.#first = null
-    if (this.#isBehind) this.#catchUp()
-    else if (first !== null) this.#put(first.value, first.revision)
-    // The head travels with the first event: a client that is spared the value still has to see it.
-    else this.keepAlive()
+    if (this.#isBehind || first === null) this.#catchUp()
+    else if (first.steps === null) this.#put(first.value!, first.revision)
+    else {
+      const id = `${this.wire.epoch}:${first.revision}`
+      // The head travels with the first event: a client that missed nothing still has to see it.
+      this.#write(eventsOf(first.steps, id, this.isExport) || eventText('keep-alive', null))
+    }
   }
 
   changed(events: string): void {
@@ -230,13 +244,6 @@ class EventStream implements Subscriber {
     this.#finish(
       eventText('cancel', error.kind === 'permissionDenied' ? 'Permission denied.' : error.message),
     )
-  }
-
-  /** Whether the client already has what the listener starts with. */
-  #holds({ request, path }: StreamRequest): boolean {
-    const match = /^([\w-]+):(\d{1,15})$/.exec(request.header('last-event-id'))
-    if (match === null || match[1] !== this.wire.epoch) return false
-    return this.#database.isUnchangedSince(path, Number(match[2]))
   }
 
   #put(value: Value, revision: number): void {
@@ -322,7 +329,7 @@ class EventStream implements Subscriber {
 
 /** The events of some writes, oldest first: `put` where a write changed one place, `patch` where it changed several. */
 function eventsOf(steps: readonly Step[], id: string, isExport: boolean): string {
-  let events = ''
+  const events: [event: string, data: unknown][] = []
   for (const step of steps) {
     const changes: [path: string, value: Value][] = []
     for (let i = 0; i < step.length; i += 2) {
@@ -335,13 +342,15 @@ function eventsOf(steps: readonly Step[], id: string, isExport: boolean): string
     const isPatch = changes.length > 1 && changes.every(([path]) => path !== '')
     if (isPatch) {
       const data = Object.fromEntries(changes.map(([path, value]) => [path, shown(value)]))
-      events += eventText('patch', { path: '/', data }, id)
+      events.push(['patch', { path: '/', data }])
     } else {
-      for (const [path, value] of changes)
-        events += eventText('put', { path: `/${path}`, data: shown(value) }, id)
+      for (const [path, value] of changes) events.push(['put', { path: `/${path}`, data: shown(value) }])
     }
   }
+  // Only the last vouches for the revision: a stream that breaks before it is resumed from the one before.
   return events
+    .map(([event, data], i) => eventText(event, data, i === events.length - 1 ? id : null))
+    .join('')
 }
 
 function eventText(event: string, data: unknown, id: string | null = null): string {

@@ -2,7 +2,7 @@
  * REST: `/<path>.json`, as Firebase serves it: verbs, parameters, conditional writes and texts; and PATCH with
  * RFC 6902 and RFC 7396 documents beside Firebase's own form.
  */
-import { type Path, type Query, RequestError, type Value } from '../../protocol/index.ts'
+import { type Path, type Query, RequestError, type ResumePoint, type Value } from '../../protocol/index.ts'
 import type { Verifier } from '../auth.ts'
 import type { Database, ReadResult } from '../database.ts'
 import { type Databases, DEFAULT_DATABASE } from '../databases.ts'
@@ -11,7 +11,12 @@ import type { Write } from '../log/log.ts'
 import { nodeHash } from '../node-hash.ts'
 import type { Entry } from '../store/store.ts'
 import { isPriorityPath, setEntries, updateEntries } from '../write-entries.ts'
-import { type EventStreamCounters, type EventStreamLimits, EventStreams } from './event-stream.ts'
+import {
+  type EventStreamCounters,
+  type EventStreamLimits,
+  EventStreams,
+  resumePointOf,
+} from './event-stream.ts'
 import { BodyError, type HttpReply, type HttpRequest, type HttpRoute, type StreamReply } from './http.ts'
 import { identify } from './http-auth.ts'
 import { badRequest, errorReply, READ_TOO_LARGE, WRITE_TOO_LARGE } from './http-error.ts'
@@ -113,8 +118,10 @@ class Rest {
     const callback = callbackOf(query)
     if (request.header('accept').includes('text/event-stream')) {
       if (isPriorityPath(path)) throw badRequest('a priority cannot be streamed')
+      const shown = { query: queryOf(query), isExport: isExportOf(query), resume: resumePointOf(request) }
+      if (shown.resume !== null) await prepared(database, path, shown.query, shown.resume)
       await readable(database)
-      return this.#streams.open({ ...context, query: queryOf(query), isExport: isExportOf(query) })
+      return this.#streams.open({ ...context, ...shown })
     }
     const { revision, value, isExport } = await this.#read(context)
     if (timeoutMs !== null && performance.now() - startMs > timeoutMs) {
@@ -259,6 +266,13 @@ class Rest {
 /** While a group is being published nothing is read: the next turn will do. */
 async function readable(database: Database): Promise<void> {
   while (!database.isReadable) await new Promise((resolve) => setImmediate(resolve))
+}
+
+/** Until it is known what a client missed. */
+function prepared(database: Database, path: Path, query: Query | null, resume: ResumePoint): Promise<void> {
+  return new Promise((resolve) => {
+    if (database.prepareResume(path, query, resume, resolve)) resolve()
+  })
 }
 
 async function assertReadable({ database, identity, path }: Context): Promise<void> {

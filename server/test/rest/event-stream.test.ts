@@ -184,14 +184,37 @@ describe('coming back', () => {
     const back = await EventClient.open(t, server, '/a.json', { 'Last-Event-ID': id })
     await put(server, '/a.json', 2)
 
-    expect(id).toMatch(/^[\w-]+:\d+$/)
+    expect(id).toMatch(/^[\w.-]+:\d+$/)
     expect((await back.first(2)).map(({ event, data }) => [event, data])).toEqual([
       ['keep-alive', null],
       ['put', { path: '/', data: 2 }],
     ])
   })
 
-  test('gets the value where something has, or where the id says nothing', async (t) => {
+  test('gets what it missed, and goes on from there', async (t) => {
+    const server = await serveRest(t)
+    await put(server, '/a.json', { b: 1, c: 1 })
+    const before = await EventClient.open(t, server, '/a.json')
+    const id = (await before.first(1))[0]!.id!
+    before.close()
+    await put(server, '/a/b.json', 2)
+    await put(server, '/elsewhere.json', 2)
+    await put(server, '/a/c.json', 3)
+
+    const back = await EventClient.open(t, server, '/a.json', { 'Last-Event-ID': id })
+    const missed = await back.first(2)
+    await put(server, '/a/b.json', 4)
+
+    expect((await back.first(3)).map(({ event, data }) => [event, data])).toEqual([
+      ['put', { path: '/b', data: 2 }],
+      ['put', { path: '/c', data: 3 }],
+      ['put', { path: '/b', data: 4 }],
+    ])
+    // A stream that broke after the first of them would be resumed from before both.
+    expect(missed.map((event) => event.id !== null)).toEqual([false, true])
+  })
+
+  test('gets the value where the id says nothing, or nothing of this server', async (t) => {
     const server = await serveRest(t)
     await put(server, '/a/b.json', 1)
     const before = await EventClient.open(t, server, '/a.json')
@@ -199,7 +222,7 @@ describe('coming back', () => {
     before.close()
     await put(server, '/a/b.json', 2)
 
-    for (const stale of [id, 'nonsense', `other:${id.split(':')[1]!}`, id.replace(/\d+$/, '999999')]) {
+    for (const stale of ['nonsense', `other:${id.split(':')[1]!}`, id.replace(/\d+$/, '999999')]) {
       const back = await EventClient.open(t, server, '/a.json', { 'Last-Event-ID': stale })
 
       expect((await back.first(1))[0]).toMatchObject({ event: 'put', data: { path: '/', data: { b: 2 } } })
