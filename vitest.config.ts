@@ -1,9 +1,28 @@
 import { defineConfig } from 'vitest/config'
 
+/** Whole servers, by every door; run once more with two worker threads. */
+const WITH_WORKERS = [
+  'server/test/{core,query,rights,slow-consumer,messages,presence,delivery,resume}.e2e.test.ts',
+  'server/test/firebase/{conformance,wire,slow}.test.ts',
+  'server/test/rest/{verbs,event-stream,settings}.test.ts',
+]
+
 export default defineConfig({
   test: {
-    include: ['{protocol,rules,server,client,bench,examples}/**/*.test.ts'],
     testTimeout: 20_000,
     hookTimeout: 20_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'one-thread',
+          include: ['{protocol,rules,server,client,bench,examples}/**/*.test.ts'],
+        },
+      },
+      {
+        extends: true,
+        test: { name: 'two-workers', include: WITH_WORKERS, env: { TEST_WORKERS: '2' } },
+      },
+    ],
   },
 })

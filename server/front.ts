@@ -134,10 +134,14 @@ export class Front {
   /** Ends every connection. */
   close(): void {
     this.isReady = false
-    this.#transport?.stopAccepting()
-    this.sessions.end()
-    this.#transport?.close()
+    const transport = this.#transport
     this.#transport = null
+    transport?.stopAccepting()
+    try {
+      this.sessions.end()
+    } finally {
+      transport?.close()
+    }
   }
 }
 

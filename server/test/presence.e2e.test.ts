@@ -239,7 +239,7 @@ test('a server that ends on purpose leaves everyone in place for the next one', 
   await first.drain()
   await ann.closed
 
-  const second = await serve(t, { folder, rules: OWN, config: { ...AUTH, presenceGraceMs: 500 } })
+  const second = await serve(t, { folder, rules: OWN, config: { ...AUTH, presenceGraceMs: 2000 } })
   const room = await watch(t, second)
 
   await room.until({ ann: 'here' })

@@ -127,6 +127,8 @@ export class RemoteWrites implements WriteOrigin {
     const settled = this.#settled
     if (settled.written.length + settled.refused.length === 0) return
     this.#settled = this.#nothingSettled()
+    // A refusal, too, comes after what it was decided on: who is told that its guess is stale has to know better by then.
+    settled.revision = Math.max(settled.revision, this.#open.database.revision)
     this.#send(settled)
   }
 

@@ -1,5 +1,6 @@
 /** Transactions: read, change, write back only if nobody else did. */
 import { expect } from 'vitest'
+import { TEST_WORKERS } from '../harness.ts'
 import { listen, type Row } from './table.ts'
 
 export const transactionRows: readonly Row[] = [
@@ -30,14 +31,16 @@ export const transactionRows: readonly Row[] = [
     name: 'transactions of many clients at once lose nothing',
     async run({ open }) {
       const clients = await Promise.all(Array.from({ length: 8 }, () => open()))
+      // The SDK gives up after 25 tries, and who is on the thread that writes is faster: none may lose to all others.
+      const each = TEST_WORKERS > 1 ? 3 : 5
 
       await Promise.all(
         clients.map(async (client) => {
-          for (let n = 0; n < 5; n++) await client.transaction('count', (value) => (value ?? 0) + 1)
+          for (let n = 0; n < each; n++) await client.transaction('count', (value) => (value ?? 0) + 1)
         }),
       )
 
-      expect((await clients[0]!.get('count')).val()).toBe(40)
+      expect((await clients[0]!.get('count')).val()).toBe(8 * each)
     },
   },
   {

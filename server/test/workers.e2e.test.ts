@@ -1,0 +1,229 @@
+/**
+ * Worker threads: what holds beyond that a server of several does what one of one thread does, which the suites of
+ * whole servers show by running with both.
+ */
+import { expect, test } from 'vitest'
+import type { Step, Value } from '../../protocol/index.ts'
+import { withValueAt } from '../../protocol/index.ts'
+import { BareClient, type Cleanup, OPEN, path, serve, type TestServer } from './harness.ts'
+
+const SEED = Number(process.env['TEST_SEED'] ?? Math.floor(Math.random() * 1e9))
+
+/** mulberry32 */
+function randomFrom(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
+  }
+}
+
+/** A metric of each worker. */
+async function metric(server: TestServer, name: string): Promise<Record<string, number>> {
+  const text = await (await fetch(`${server.url}/metrics`)).text()
+  const found = [...text.matchAll(new RegExp(`^${name}\\{worker="(\\d)"\\} (\\S+)$`, 'gm'))]
+  return Object.fromEntries(found.map((match) => [match[1]!, Number(match[2])]))
+}
+
+/** The kernel deals connections out by their addresses: some are made until each worker has one. */
+async function clientOnEach(
+  t: Cleanup,
+  server: TestServer,
+): Promise<{ writer: BareClient; other: BareClient }> {
+  const on: Record<string, BareClient> = {}
+  for (let tries = 0; tries < 100 && Object.keys(on).length < 2; tries++) {
+    const before = await metric(server, 'hearth_connections')
+    const client = await BareClient.connect(t, server)
+    const after = await metric(server, 'hearth_connections')
+    const worker = Object.keys(after).find((name) => after[name]! > before[name]!)
+    on[worker!] = client
+  }
+  return { writer: on['0']!, other: on['1']! }
+}
+
+/** What a client's listen to the root shows, from all it has heard. */
+class Mirror {
+  value: Value = null
+  revision = 0
+  readonly #client: BareClient
+  #at = 0
+
+  constructor(client: BareClient) {
+    this.#client = client
+  }
+
+  async listen(): Promise<void> {
+    await this.#client.ask({ type: 'listen', path: [], query: null })
+  }
+
+  async until(revision: number): Promise<Value> {
+    for (;;) {
+      this.#apply()
+      if (this.revision >= revision) return this.value
+      const known = this.#client.heard.length
+      await this.#client.next('patch', (message) => this.#client.heard.indexOf(message) >= known)
+    }
+  }
+
+  #apply(): void {
+    for (; this.#at < this.#client.heard.length; this.#at++) {
+      const message = this.#client.heard[this.#at]!
+      if (message.type === 'snapshot') this.value = message.value
+      else if (message.type === 'patch') for (const step of message.steps) this.#step(step)
+      else continue
+      expect(message.revision, `seed ${SEED}: patches come in order`).toBeGreaterThan(this.revision - 1)
+      this.revision = message.revision
+    }
+  }
+
+  #step(step: Step): void {
+    for (let i = 0; i < step.length; i += 2) {
+      const keys = step[i] === '' ? [] : (step[i] as string).split('/')
+      this.value = withValueAt(this.value, keys, step[i + 1] as Value)
+    }
+  }
+}
+
+const TWO = { workers: 2, adminKey: 'a key of at least thirty-two bytes, or so' }
+
+test('clients of one port are dealt out to all workers, and each hears what others write', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: TWO })
+  const { writer, other } = await clientOnEach(t, server)
+  await writer.ask({ type: 'listen', path: path('a'), query: null })
+  await other.ask({ type: 'listen', path: path('a'), query: null })
+
+  await other.ask({ type: 'set', path: path('a/b'), value: 1 })
+  await writer.ask({ type: 'set', path: path('a/c'), value: 2 })
+
+  for (const client of [writer, other]) {
+    await client.next('patch', ({ steps }) => steps.some(([at]) => at === 'c'))
+    const steps = client.heard.flatMap((message) => (message.type === 'patch' ? message.steps : []))
+    expect(steps).toEqual([
+      ['b', 1],
+      ['c', 2],
+    ])
+  }
+  expect(Object.keys(await metric(server, 'hearth_listeners'))).toEqual(['0', '1'])
+})
+
+test('clients of all workers that write and listen at random see the same in the end', async (t) => {
+  const random = randomFrom(SEED)
+  const pick = (count: number): number => Math.floor(random() * count)
+  const keys = ['a', 'b', 'c', '1']
+  const server = await serve(t, { rules: OPEN, config: { ...TWO, workers: 3 } })
+  const clients = await Promise.all(Array.from({ length: 12 }, () => BareClient.connect(t, server)))
+  const mirrors = clients.map((client) => new Mirror(client))
+
+  const listening = mirrors.map(async (mirror, i) => {
+    // Some from the start, the others somewhere in between.
+    for (let wait = i % 4; wait > 0; wait--) await clients[i]!.ask({ type: 'get', path: [], query: null })
+    await mirror.listen()
+  })
+  const writing = clients.map(async (client) => {
+    for (let round = 0; round < 30; round++) {
+      const asked = Array.from({ length: 1 + pick(5) }, () => {
+        const at = Array.from({ length: 1 + pick(3) }, () => keys[pick(keys.length)]!)
+        const kind = pick(5)
+        if (kind === 0) return client.ask({ type: 'remove', path: at })
+        if (kind === 1) return client.ask({ type: 'set', path: at, value: 'x'.repeat(pick(900)) })
+        if (kind === 2)
+          return client.ask({ type: 'set', path: at, value: { a: pick(9), b: { c: 'y'.repeat(pick(900)) } } })
+        if (kind === 3) return client.ask({ type: 'push', path: at, value: pick(100) })
+        return client.ask({ type: 'set', path: at, value: { '.sv': 'timestamp' } })
+      })
+      const answers = await Promise.all(asked)
+      expect(
+        answers.filter(({ type }) => type === 'error'),
+        `seed ${SEED}`,
+      ).toEqual([])
+      if (pick(4) === 0) await client.ask({ type: 'get', path: [], query: null })
+    }
+  })
+  await Promise.all([...listening, ...writing])
+
+  // One more write, so that everybody has something of the end to wait for.
+  const last = (await clients[0]!.ask({ type: 'set', path: path('end'), value: true })) as {
+    revision: number
+  }
+  const { value } = (await clients[0]!.ask({ type: 'get', path: [], query: null })) as { value: Value }
+  for (const mirror of mirrors) expect(await mirror.until(last.revision), `seed ${SEED}`).toEqual(value)
+  for (const client of clients) {
+    expect(await client.ask({ type: 'get', path: [], query: null }), `seed ${SEED}`).toMatchObject({ value })
+  }
+}, 60_000)
+
+test('a worker that dies is replaced; what its clients left for their end is done, other clients go on', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: TWO })
+  const { writer, other } = await clientOnEach(t, server)
+  await writer.ask({ type: 'listen', path: path('status'), query: null })
+  await other.ask({ type: 'onDisconnectSet', path: path('status'), value: 'gone' })
+  await other.ask({ type: 'set', path: path('status'), value: 'here' })
+  const acked = await other.ask({ type: 'set', path: path('kept'), value: 1 })
+
+  server.failWorker!(1)
+
+  expect(acked.type).toBe('ack')
+  // Its own close code where it still could send one: a client comes back after either.
+  expect([4000, 1006]).toContain((await other.closed).code)
+  await writer.next('patch', ({ steps }) => steps.some((step) => step[1] === 'gone'))
+  const again = await untilServedBy(t, server, '1')
+  expect(await again.ask({ type: 'get', path: path('kept'), query: null })).toMatchObject({ value: 1 })
+  await again.ask({ type: 'set', path: path('status'), value: 'back' })
+  await writer.next('patch', ({ steps }) => steps.some((step) => step[1] === 'back'))
+  const text = await (await fetch(`${server.url}/metrics`)).text()
+  expect(text).toMatch(/^hearth_worker_restarts_total\{worker="0"\} 1$/m)
+}, 30_000)
+
+/** A connection to that worker, once there is such a worker. */
+async function untilServedBy(t: Cleanup, server: TestServer, worker: string): Promise<BareClient> {
+  for (;;) {
+    const before = (await metric(server, 'hearth_connections'))[worker]
+    const client = await BareClient.connect(t, server)
+    const after = (await metric(server, 'hearth_connections'))[worker]
+    if (before !== undefined && after !== undefined && after > before) return client
+  }
+}
+
+test('rules that are uploaded hold in every worker, whichever took them', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: TWO })
+  const { writer, other } = await clientOnEach(t, server)
+  for (const client of [writer, other]) await client.ask({ type: 'listen', path: path('a'), query: null })
+
+  for (let n = 1; n <= 6; n++) {
+    // Connections of their own, so that both workers are asked.
+    const answer = await fetch(`${server.url}/.settings/rules.json`, {
+      method: 'PUT',
+      headers: { authorization: `Bearer ${TWO.adminKey}`, connection: 'close' },
+      body: JSON.stringify({ rules: { a: { '.read': n < 6, '.write': true } } }),
+    })
+    expect(answer.status, await answer.text()).toBe(200)
+  }
+
+  for (const client of [writer, other]) {
+    expect((await client.next('cancel')).name).toBe('permission_denied')
+    expect(await client.ask({ type: 'get', path: path('a'), query: null })).toMatchObject({
+      name: 'permission_denied',
+    })
+  }
+})
+
+test('connections are counted over all workers', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: { ...TWO, limits: { connectionsMax: 4 } } })
+
+  const clients = await Promise.all(Array.from({ length: 10 }, () => BareClient.connect(t, server)))
+
+  const open = clients.filter((client) => client.heard.some(({ type }) => type === 'hello'))
+  // Two threads may let one in at the same moment, each seeing room for it.
+  expect(open.length).toBeGreaterThanOrEqual(4)
+  expect(open.length).toBeLessThanOrEqual(5)
+})
+
+test('a second server gets neither the port of several workers nor a share of it', async (t) => {
+  const first = await serve(t, { rules: OPEN, config: TWO })
+
+  const second = serve(t, { rules: OPEN, config: { ...TWO, port: first.address.port } })
+
+  await expect(second).rejects.toThrow(/is the port in use/)
+})
