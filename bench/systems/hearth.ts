@@ -42,6 +42,14 @@ export const hearth: System = {
   },
 }
 
+/** Two threads with sockets on the one port: what does the second cost? */
+export const hearthWithWorkers: System = {
+  ...hearth,
+  id: 'hearth-2',
+  name: 'Hearth, 2 workers',
+  start: () => ServerProcess.hearth({ HEARTH_WORKERS: '2' }),
+}
+
 /** Whoever asks may: what rules cost is the difference. */
 export const hearthWithOpenRules: System = {
   ...hearth,
