@@ -31,7 +31,9 @@ const native: Joining = {
     sendMessage(connection, { type: 'set', id: ++connection.lastRequest, path: ['join', name], value })
     return acked(connection)
   },
-  listen: (connection, name) => listenTo(connection, ['join', name]),
+  async listen(connection, name) {
+    await listenTo(connection, ['join', name])
+  },
   unlisten(connection, name) {
     const id = ++connection.lastRequest
     sendMessage(connection, { type: 'unlisten', id, path: ['join', name], query: null })

@@ -16,8 +16,16 @@ const WITHIN_MS = 1000
 
 export async function run({ flags }: ScenarioOptions): Promise<Table> {
   const sessions = Number(flags['sessions'] ?? 5000)
-  const { systems, notes } = pickSystems(flags['systems'], ['hearth', 'hearth-firebase', 'raw', 'socket.io'])
-  const { measured, failures } = await inRounds(1, systems, (system) => measure(system, sessions))
+  /** What each room holds beside the one update that is missed: a snapshot is that long. */
+  const bytes = Number(flags['bytes'] ?? 0)
+  const { systems, notes } = pickSystems(flags['systems'], [
+    'hearth',
+    'hearth-resume',
+    'hearth-firebase',
+    'raw',
+    'socket.io',
+  ])
+  const { measured, failures } = await inRounds(1, systems, (system) => measure(system, sessions, bytes))
   return {
     title: `storm: ${sessions} sessions reconnect within ${WITHIN_MS / 1000} s and listen in ${ROOMS} rooms`,
     columns: [
@@ -34,13 +42,20 @@ export async function run({ flags }: ScenarioOptions): Promise<Table> {
   }
 }
 
-async function measure(system: System, sessions: number): Promise<number[]> {
+async function measure(system: System, sessions: number, bytes: number): Promise<number[]> {
   const server = await system.start()
   const roomOf = (n: number): string => `r${n % ROOMS}`
+  const publisher = await system.publisher(server)
+  for (let room = 0; room < ROOMS && bytes > 0; room++) {
+    system.publish(publisher, roomOf(room), updateText(room, bytes), 'history')
+  }
+  await pause(0.5)
   const before = await subscribeAll(system, server, sessions, roomOf)
   for (const connection of before) connection.onFrame = () => {}
-  const publisher = await system.publisher(server)
-  for (let room = 0; room < ROOMS; room++) system.publish(publisher, roomOf(room), updateText(room, 100))
+  for (let room = 0; room < ROOMS; room++) {
+    if (bytes > 0) system.publish(publisher, roomOf(room), updateText(room, 100), 'latest')
+    else system.publish(publisher, roomOf(room), updateText(room, 100))
+  }
   await pause(1)
   for (const connection of before) connection.close()
   await pause(0.2)

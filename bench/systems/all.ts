@@ -4,7 +4,7 @@
 import { acebase } from './acebase.ts'
 import { deepstream } from './deepstream.ts'
 import { firebaseServer, hearthFirebase } from './firebase-wire.ts'
-import { hearth, hearthLatest, hearthWithDeaf, hearthWithWorkers } from './hearth.ts'
+import { hearth, hearthLatest, hearthResuming, hearthWithDeaf, hearthWithWorkers } from './hearth.ts'
 import { mosquitto } from './mosquitto.ts'
 import { nats } from './nats.ts'
 import { rawUws } from './raw-uws.ts'
@@ -14,7 +14,7 @@ import type { System } from './system.ts'
 import { wsRooms } from './ws.ts'
 
 const all: readonly System[] = [
-  ...[hearth, hearthWithWorkers, hearthFirebase, hearthLatest, hearthWithDeaf],
+  ...[hearth, hearthWithWorkers, hearthFirebase, hearthLatest, hearthResuming, hearthWithDeaf],
   ...[rawUws, redis, nats, mosquitto],
   ...[wsRooms, socketIo, firebaseServer, acebase, deepstream],
 ]

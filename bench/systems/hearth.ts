@@ -7,6 +7,7 @@ import {
   decodeToClient,
   Encoder,
   encodeToServer,
+  type ResumePoint,
   type ToServer,
 } from '../../protocol/index.ts'
 import type { Connection } from '../connection.ts'
@@ -58,6 +59,33 @@ export const hearthWithOpenRules: System = {
   start: () => ServerProcess.hearth({}, 'open.rules.json'),
 }
 
+/** States of what each server has been asked for: the first that was told of a topic. */
+const told = new WeakMap<ServerProcess, Map<string, ResumePoint>>()
+
+/** Whoever comes back to a topic names the state it was told, and is sent what it missed. */
+export const hearthResuming: System = {
+  ...hearth,
+  id: 'hearth-resume',
+  name: 'Hearth, resuming',
+  async subscribe(server, topic) {
+    const states = told.get(server) ?? new Map<string, ResumePoint>()
+    told.set(server, states)
+    const connection = await openWebSocket(server.port, '/v1')
+    let epoch = ''
+    await connection.until((payload) =>
+      decodeToClient(payload).some((message) => {
+        if (message.type === 'hello') epoch = message.epoch
+        return message.type === 'hello'
+      }),
+    )
+    const resume = states.get(topic)
+    const options = resume === undefined ? {} : { resume }
+    const revision = await listenTo(connection, ['rooms', topic], options)
+    if (!states.has(topic)) states.set(topic, { epoch, revision })
+    return connection
+  },
+}
+
 /** One subscriber more for each ten, and it never reads: what do the others notice? */
 export const hearthWithDeaf: System = {
   ...hearth,
@@ -74,7 +102,7 @@ export const hearthLatest: System = {
   isConflated: true,
   async subscribe(server, topic) {
     const connection = await openWebSocket(server.port, '/v1')
-    await listenTo(connection, ['rooms', topic], { maxHz: 20 })
+    await listenTo(connection, ['rooms', topic], { delivery: { maxHz: 20 } })
     return connection
   },
 }
@@ -85,20 +113,23 @@ export function sendMessage(connection: Connection, message: ToServer): void {
   sendBinary(connection, encoder.view())
 }
 
-/** Settles with the snapshot. */
-export function listenTo(
+/** Settles with the answer, at its revision. */
+export async function listenTo(
   connection: Connection,
   path: readonly string[],
-  delivery?: Delivery,
-): Promise<void> {
-  const listen = { type: 'listen' as const, id: ++connection.lastRequest, path, query: null }
-  sendMessage(connection, delivery === undefined ? listen : { ...listen, delivery })
-  return connection.until((payload) =>
+  options: { delivery?: Delivery; resume?: ResumePoint } = {},
+): Promise<number> {
+  sendMessage(connection, { type: 'listen', id: ++connection.lastRequest, path, query: null, ...options })
+  let revision = 0
+  await connection.until((payload) =>
     decodeToClient(payload).some((message) => {
       if (message.type === 'error') throw new Error(`hearth: ${message.message}`)
-      return message.type === 'snapshot'
+      if (message.type !== 'snapshot' && message.type !== 'resumed') return false
+      revision = message.revision
+      return true
     }),
   )
+  return revision
 }
 
 export function hearthVersion(): string {
