@@ -213,3 +213,29 @@ test('a database past its size limit refuses writes, keeps serving and recovers 
   expect(removed.type).toBe('ack')
   expect(after.type).toBe('ack')
 })
+
+test('a killed server knows after its restart what a client missed', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'hearth-'))
+  t.onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+  const first = await ServerUnderTest.start(t, folder)
+  const client = await BareClient.connect(t, first)
+  const { epoch } = await client.next('hello')
+  await client.ask({ type: 'set', path: path('room'), value: { n: 0, text: 'x'.repeat(1000) } })
+  const { revision } = (await client.ask({ type: 'listen', path: path('room'), query: null })) as {
+    revision: number
+  }
+  await client.ask({ type: 'set', path: path('room/n'), value: 1 })
+  first.child.kill('SIGKILL')
+  await first.exited
+
+  const second = await ServerUnderTest.start(t, folder)
+  const back = await BareClient.connect(t, second)
+  const answer = await back.ask({
+    type: 'listen',
+    path: path('room'),
+    query: null,
+    resume: { epoch, revision },
+  })
+
+  expect(answer).toMatchObject({ type: 'resumed', steps: [['n', 1]] })
+}, 30_000)
