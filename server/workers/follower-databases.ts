@@ -6,7 +6,7 @@
  * are when a group comes, and groups gathered until they reach the revision those rows are of; then all of them are
  * shown as one. That takes one flush at most, and what is read is always exactly what has been shown.
  *
- * INVARIANT 12: between groups a follower's rows, windows and rights are as of one revision, one the writer has flushed.
+ * INVARIANT 14: between groups a follower's rows, windows and rights are as of one revision, one the writer has flushed.
  */
 import { join } from 'node:path'
 import { Decoder } from '../../protocol/index.ts'

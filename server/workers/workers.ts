@@ -2,7 +2,7 @@
  * Workers: the threads of a server as the one that writes sees them. It hands them each group it has flushed, takes
  * their writes, serves what only it can serve, and replaces those that end.
  *
- * INVARIANT 13: a follower is told of every group from the moment it asked for a database, in order, or it ends.
+ * INVARIANT 15: a follower is told of every group from the moment it asked for a database, in order, or it ends.
  */
 import { Worker } from 'node:worker_threads'
 import { Encoder } from '../../protocol/index.ts'
