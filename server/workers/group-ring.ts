@@ -7,7 +7,7 @@
  *
  * A group that finds no room, since it is large or a follower is behind, gets memory of its own.
  *
- * INVARIANT: bytes are written over only once every follower that is attached has read them.
+ * INVARIANT: bytes are written over only once every follower that was told of them, and is attached, has read them.
  */
 import { strict as assert } from 'node:assert'
 
@@ -29,7 +29,10 @@ export class GroupRing {
   readonly cursors: Int32Array
   readonly #bytes: Uint8Array
   readonly #attached = new Set<number>()
-  readonly #postedTo: Int32Array
+  /** Bytes each was told of, whichever memory they are in; goes round as the cursors do. */
+  readonly #bytesTold: Int32Array
+  /** The position behind the last group in the ring that each was told of. */
+  readonly #toldTo: Int32Array
   #position = 0
 
   constructor(followers: number, bytes = RING_BYTES) {
@@ -37,13 +40,15 @@ export class GroupRing {
     this.memory = new SharedArrayBuffer(bytes)
     this.#bytes = new Uint8Array(this.memory)
     this.cursors = new Int32Array(new SharedArrayBuffer(followers * CURSORS * 4))
-    this.#postedTo = new Int32Array(followers)
+    this.#bytesTold = new Int32Array(followers)
+    this.#toldTo = new Int32Array(followers)
   }
 
-  /** From now on this follower reads all that is written. */
+  /** From now on this follower reads what it is told of. */
   attach(follower: number): void {
     Atomics.store(this.cursors, follower * CURSORS, this.#position | 0)
-    this.#postedTo[follower] = Atomics.load(this.cursors, follower * CURSORS + 1)
+    this.#toldTo[follower] = this.#position | 0
+    this.#bytesTold[follower] = Atomics.load(this.cursors, follower * CURSORS + 1)
     this.#attached.add(follower)
   }
 
@@ -51,13 +56,9 @@ export class GroupRing {
     this.#attached.delete(follower)
   }
 
-  get isRead(): boolean {
-    return this.#attached.size > 0
-  }
-
   /** Bytes a follower was told of and has not read. */
   unread(follower: number): number {
-    return (this.#postedTo[follower]! - Atomics.load(this.cursors, follower * CURSORS + 1)) >>> 0
+    return (this.#bytesTold[follower]! - Atomics.load(this.cursors, follower * CURSORS + 1)) >>> 0
   }
 
   /** What tells whether a follower goes on reading. */
@@ -65,9 +66,10 @@ export class GroupRing {
     return Atomics.load(this.cursors, follower * CURSORS + 1)
   }
 
-  write(bytes: Uint8Array): GroupPlace {
+  /** @param followers Who will be told of it. */
+  write(bytes: Uint8Array, followers: readonly number[]): GroupPlace {
     const { length } = bytes
-    for (const follower of this.#attached) this.#postedTo[follower] = (this.#postedTo[follower]! + length) | 0
+    for (const follower of followers) this.#bytesTold[follower] = (this.#bytesTold[follower]! + length) | 0
     const size = this.#bytes.length
     const offset = this.#position % size
     const skipped = offset + length > size ? size - offset : 0
@@ -79,6 +81,7 @@ export class GroupRing {
     const at = (offset + skipped) % size
     this.#bytes.set(bytes, at)
     this.#position = (this.#position + skipped + length) >>> 0
+    for (const follower of followers) this.#toldTo[follower] = this.#position | 0
     return { memory: this.memory, offset: at, length, end: this.#position }
   }
 
@@ -86,7 +89,8 @@ export class GroupRing {
     let used = 0
     for (const follower of this.#attached) {
       const read = Atomics.load(this.cursors, follower * CURSORS)
-      used = Math.max(used, (this.#position - read) >>> 0)
+      const hasReadAll = read === this.#toldTo[follower]
+      if (!hasReadAll) used = Math.max(used, (this.#position - read) >>> 0)
     }
     return this.#bytes.length - used
   }

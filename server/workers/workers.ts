@@ -52,6 +52,9 @@ const RESTART_MS_MIN = 100
 const RESTART_MS_MAX = 10_000
 const LIVED_LONG_MS = 60_000
 
+/** A follower that does not answer is not waited for longer. */
+const PATIENCE_MS = 3000
+
 type FollowerLink = Link<ToFollower, ToWriter, FromWriter, FromFollower>
 
 interface Follower {
@@ -105,22 +108,17 @@ export class Workers implements Followers {
   flushed(database: Database, commits: readonly Commit[]): void {
     const number = this.#numbers.get(database)
     if (number === undefined) return
-    let notice: GroupNotice | null = null
-    for (const follower of this.#followers.values()) {
-      if (!follower.writes.has(number)) continue
-      notice ??= this.#noticeOf(database, number, commits)
-      follower.link.send(notice)
+    const told = [...this.#followers.values()].filter(({ writes }) => writes.has(number))
+    if (told.length === 0) return
+    const notice: GroupNotice = { type: 'group', database: number, revision: database.revision, place: null }
+    if (commits.length > 0) {
+      this.#encoder.reset()
+      encodeCommits(this.#encoder, commits)
+      const indexes = told.map(({ thread }) => thread - 1)
+      notice.revision = commits[commits.length - 1]!.revision
+      notice.place = this.#ring.write(this.#encoder.view(), indexes)
     }
-  }
-
-  #noticeOf(database: Database, number: number, commits: readonly Commit[]): GroupNotice {
-    if (commits.length === 0) {
-      return { type: 'group', database: number, revision: database.revision, place: null }
-    }
-    const { revision } = commits[commits.length - 1]!
-    this.#encoder.reset()
-    encodeCommits(this.#encoder, commits)
-    return { type: 'group', database: number, revision, place: this.#ring.write(this.#encoder.view()) }
+    for (const { link } of told) link.send(notice)
   }
 
   rulesChanged(database: Database): void {
@@ -141,16 +139,18 @@ export class Workers implements Followers {
     if (asking !== null) await this.#parts!.front.takeOver(database, sessionId)
     const others = [...this.#followers.values()].filter((follower) => follower !== asking)
     // One that ends meanwhile has its sessions ended, too.
-    await Promise.allSettled(others.map(({ link }) => link.ask('takeOver', { database, sessionId })))
+    const ended = Promise.allSettled(others.map(({ link }) => link.ask('takeOver', { database, sessionId })))
+    await orAfter(ended, PATIENCE_MS, null)
     await this.#parts!.databases.find(database)?.onDisconnect.settling
   }
 
   /** Metrics of all threads, by worker. */
   async metricsText(): Promise<string> {
     const parts: [string, MetricsPart][] = [['0', await this.#options.metrics.part()]]
-    const asked = [...this.#followers.values()].filter(({ isReady }) => isReady)
-    for (const { thread, link } of asked) {
-      const part = await link.ask('metrics', null).catch(() => null)
+    const ready = [...this.#followers.values()].filter(({ isReady }) => isReady)
+    for (const { thread, link } of ready) {
+      const asked = link.ask('metrics', null).catch(() => null)
+      const part = await orAfter(asked, PATIENCE_MS, null)
       if (part !== null) parts.push([String(thread), part])
     }
     return Metrics.merged(parts)
@@ -192,7 +192,7 @@ export class Workers implements Followers {
     return new Promise((resolve, reject) => {
       const startedMs = performance.now()
       let problem = new Error(`worker ${thread} ended before it served`)
-      const link: FollowerLink = this.#linkTo(worker, thread, resolve)
+      const link: FollowerLink = this.#linkTo(worker, () => follower, resolve)
       const follower: Follower = {
         thread,
         link,
@@ -220,9 +220,8 @@ export class Workers implements Followers {
     })
   }
 
-  #linkTo(worker: LinkPort, thread: number, ready: () => void): FollowerLink {
+  #linkTo(worker: LinkPort, follower: () => Follower, ready: () => void): FollowerLink {
     const { onBug } = this.#options
-    const follower = (): Follower => this.#followers.get(thread)!
     return new Link<ToFollower, ToWriter, FromWriter, FromFollower>({
       port: worker,
       heard(notice) {
@@ -318,4 +317,12 @@ export class Workers implements Followers {
       follower.writes.clear()
     }
   }
+}
+
+async function orAfter<T, F>(promise: Promise<T>, ms: number, fallback: F): Promise<T | F> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<F>((resolve) => {
+    timer = setTimeout(() => resolve(fallback), ms)
+  })
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer))
 }
