@@ -15,9 +15,12 @@ let bundleFolder: string
 
 beforeAll(async () => {
   bundleFolder = mkdtempSync(join(ROOT, 'node_modules/.hearth-process-'))
+  // As in the package: threads find their program beside the one that starts them.
+  writeFileSync(join(bundleFolder, 'package.json'), '{ "type": "module" }')
   await build({
-    entryPoints: [join(ROOT, 'server/main.ts')],
-    outfile: join(bundleFolder, 'main.mjs'),
+    entryPoints: [join(ROOT, 'server/main.ts'), join(ROOT, 'server/workers/worker-main.ts')],
+    outdir: bundleFolder,
+    entryNames: '[name]',
     bundle: true,
     format: 'esm',
     platform: 'node',
@@ -44,7 +47,7 @@ interface Hearth {
 }
 
 function hearth(folder: string, ...args: string[]): Hearth {
-  const child = spawn(process.execPath, [join(bundleFolder, 'main.mjs'), ...args], {
+  const child = spawn(process.execPath, [join(bundleFolder, 'main.js'), ...args], {
     cwd: folder,
     env: { PATH: process.env['PATH'], HEARTH_LOG_FORMAT: 'json' },
   })
@@ -91,6 +94,29 @@ test('serve prints its addresses, answers there, and drains on SIGTERM with exit
   expect(metrics).toContain('hearth_databases 1')
   expect(await server.exitCode).toBe(0)
   expect(server.err).toContain('"msg":"closed"')
+})
+
+test('several workers serve on one port, drain together on SIGTERM, and lose nothing they acknowledged', async () => {
+  const folder = temporaryFolder()
+  const args = ['serve', '--dev', '--port', '0', '--workers', '3']
+  const server = hearth(folder, ...args)
+  await server.says('/metrics')
+  const url = urlOf(server)
+
+  // A connection each, so that every worker takes some.
+  const put = (n: number): Promise<Response> =>
+    fetch(`${url}/a/${n}.json`, { method: 'PUT', body: String(n), headers: { connection: 'close' } })
+  const statuses = await Promise.all(Array.from({ length: 60 }, async (_, n) => (await put(n)).status))
+  const metrics = await (await fetch(`${url}/metrics`)).text()
+  server.child.kill('SIGTERM')
+
+  expect(new Set(statuses)).toEqual(new Set([200]))
+  expect(metrics).toMatch(/hearth_connections_opened_total\{worker="2"\}/)
+  expect(await server.exitCode).toBe(0)
+  const next = hearth(folder, ...args)
+  await next.says('/metrics')
+  const kept = (await (await fetch(`${urlOf(next)}/a.json`)).json()) as number[]
+  expect(kept).toEqual(Array.from({ length: 60 }, (_, n) => n))
 })
 
 test('a data folder and a port belong to one server', async () => {
