@@ -3,7 +3,8 @@
  * whole servers show by running with both.
  */
 import { expect, test } from 'vitest'
-import type { Step, Value } from '../../protocol/index.ts'
+import { getDatabase, onValue, ref, set, terminate } from '../../client/index-node.ts'
+import type { Query, Step, Value } from '../../protocol/index.ts'
 import { withValueAt } from '../../protocol/index.ts'
 import { BareClient, type Cleanup, OPEN, path, serve, type TestServer } from './harness.ts'
 
@@ -43,19 +44,38 @@ async function clientOnEach(
   return { writer: on['0']!, other: on['1']! }
 }
 
-/** What a client's listen to the root shows, from all it has heard. */
+/** What a client's listen shows, from all it has heard. */
 class Mirror {
   value: Value = null
   revision = 0
   readonly #client: BareClient
+  readonly #path: string[]
+  readonly #query: Query | null
+  #queryId = 0
   #at = 0
 
-  constructor(client: BareClient) {
+  constructor(client: BareClient, at: string[] = [], query: Query | null = null) {
     this.#client = client
+    this.#path = at
+    this.#query = query
   }
 
   async listen(): Promise<void> {
-    await this.#client.ask({ type: 'listen', path: [], query: null })
+    const request = { type: 'listen' as const, path: this.#path, query: this.#query }
+    const snapshot = (await this.#client.ask(request)) as { queryId: number }
+    this.#queryId = snapshot.queryId
+  }
+
+  /** What a get says it shows. */
+  async expected(): Promise<Value> {
+    const request = { type: 'get' as const, path: this.#path, query: this.#query }
+    return ((await this.#client.ask(request)) as { value: Value }).value
+  }
+
+  /** Follows up to all that was heard. */
+  now(): Value {
+    this.#apply()
+    return this.value
   }
 
   async until(revision: number): Promise<Value> {
@@ -70,6 +90,7 @@ class Mirror {
   #apply(): void {
     for (; this.#at < this.#client.heard.length; this.#at++) {
       const message = this.#client.heard[this.#at]!
+      if (!('queryId' in message) || message.queryId !== this.#queryId) continue
       if (message.type === 'snapshot') this.value = message.value
       else if (message.type === 'patch') for (const step of message.steps) this.#step(step)
       else continue
@@ -115,11 +136,14 @@ test('clients of all workers that write and listen at random see the same in the
   const server = await serve(t, { rules: OPEN, config: { ...TWO, workers: 3 } })
   const clients = await Promise.all(Array.from({ length: 12 }, () => BareClient.connect(t, server)))
   const mirrors = clients.map((client) => new Mirror(client))
+  const query: Query = { orderBy: 'key', limit: { from: 'last', count: 2 } }
+  const windows = clients.map((client, i) => new Mirror(client, i % 2 === 0 ? ['a'] : ['b', 'c'], query))
 
   const listening = mirrors.map(async (mirror, i) => {
     // Some from the start, the others somewhere in between.
     for (let wait = i % 4; wait > 0; wait--) await clients[i]!.ask({ type: 'get', path: [], query: null })
     await mirror.listen()
+    await windows[i]!.listen()
   })
   const writing = clients.map(async (client) => {
     for (let round = 0; round < 30; round++) {
@@ -149,8 +173,10 @@ test('clients of all workers that write and listen at random see the same in the
   }
   const { value } = (await clients[0]!.ask({ type: 'get', path: [], query: null })) as { value: Value }
   for (const mirror of mirrors) expect(await mirror.until(last.revision), `seed ${SEED}`).toEqual(value)
-  for (const client of clients) {
-    expect(await client.ask({ type: 'get', path: [], query: null }), `seed ${SEED}`).toMatchObject({ value })
+  for (const mirror of [...mirrors, ...windows]) {
+    // The answer comes after the patches of all it shows.
+    const expected = await mirror.expected()
+    expect(mirror.now(), `seed ${SEED}`).toEqual(expected)
   }
 }, 60_000)
 
@@ -227,3 +253,31 @@ test('a second server gets neither the port of several workers nor a share of it
 
   await expect(second).rejects.toThrow(/is the port in use/)
 })
+
+test('clients of the SDK go on through the death of a worker: nothing acknowledged is lost, all see the end', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: TWO })
+  const databases = Array.from({ length: 8 }, () => {
+    const db = getDatabase(server.url)
+    t.onTestFinished(() => terminate(db))
+    return db
+  })
+  const shown = databases.map((db) => {
+    const mirror: { value: unknown } = { value: null }
+    onValue(ref(db, 'n'), (snapshot) => {
+      mirror.value = snapshot.val()
+    })
+    return mirror
+  })
+
+  await Promise.all(
+    databases.map(async (db, i) => {
+      for (let n = 1; n <= 40; n++) {
+        await set(ref(db, `n/c${i}`), n)
+        if (i === 0 && n % 15 === 0) server.failWorker!(1)
+      }
+    }),
+  )
+
+  const end = Object.fromEntries(databases.map((_, i) => [`c${i}`, 40]))
+  for (const mirror of shown) await expect.poll(() => mirror.value, { timeout: 15_000 }).toEqual(end)
+}, 60_000)
