@@ -50,8 +50,9 @@ const ALGORITHMS = [
 const declared = {
   host: option(text, '127.0.0.1', 'Address to listen on; `0.0.0.0` or `::` for every interface.'),
   port: option(whole(0, 65_535), 9000, 'Port that serves every protocol; 0 picks a free one.'),
+  // Each holds up to two of the 126 read transactions that LMDB has room for.
   workers: option(
-    whole(1, 64),
+    whole(1, 32),
     1,
     'Threads that serve clients; one of them writes. More than one for many subscribers on many cores.',
   ),

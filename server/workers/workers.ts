@@ -310,8 +310,7 @@ export class Workers implements Followers {
       if (isGivenUp || !isStuck) continue
       follower.isGivenUp = true
       this.#options.logger.error({ worker: thread, unread }, 'a worker does not follow; it is told to end')
-      // It must not hold on to memory that others need, nor be told of groups after some it has missed.
-      this.#ring.detach(thread - 1)
+      // What it was told of stays where it is until it has ended: it may wake and read on up to this.
       link.send({ type: 'end' })
       for (const ofDatabase of follower.writes.values()) ofDatabase.followerEnded()
       follower.writes.clear()
