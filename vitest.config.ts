@@ -11,6 +11,7 @@ export default defineConfig({
   test: {
     testTimeout: 20_000,
     hookTimeout: 20_000,
+    globalSetup: ['server/test/worker-entry.ts'],
     projects: [
       {
         extends: true,

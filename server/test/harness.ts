@@ -50,7 +50,7 @@ export async function serve(
     log: { level: 'silent' },
     ...options.config,
   })
-  const entry = config.workers > 1 ? { workerEntry: await workerEntry() } : {}
+  const entry = config.workers > 1 ? { workerEntry: workerEntry() } : {}
   const server = await startServer(config, { ...options.parts, ...entry })
   t.onTestFinished(async () => {
     await server.close()

@@ -1,5 +1,5 @@
 /**
- * The program of worker threads for tests: threads load no TypeScript, so it is bundled once for each test process.
+ * The program of worker threads for tests: threads load no TypeScript, so it is bundled once before all tests run.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,17 +8,13 @@ import { build } from 'esbuild'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
-let building: Promise<URL> | null = null
+/** Where test processes, which inherit it, find the bundle. */
+const VARIABLE = 'TEST_WORKER_ENTRY'
 
-export function workerEntry(): Promise<URL> {
-  building ??= bundle()
-  return building
-}
-
-async function bundle(): Promise<URL> {
+/** Run by vitest. @returns What removes the bundle after the tests. */
+export default async function setup(): Promise<() => void> {
   // Inside the tree, so that packages are found.
   const folder = mkdtempSync(join(ROOT, 'node_modules/.hearth-worker-'))
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
   const outfile = join(folder, 'worker-main.mjs')
   await build({
     entryPoints: [join(ROOT, 'server/workers/worker-main.ts')],
@@ -33,5 +29,10 @@ async function bundle(): Promise<URL> {
     },
     logLevel: 'error',
   })
-  return pathToFileURL(outfile)
+  process.env[VARIABLE] = pathToFileURL(outfile).href
+  return () => rmSync(folder, { recursive: true, force: true })
+}
+
+export function workerEntry(): URL {
+  return new URL(process.env[VARIABLE]!)
 }
