@@ -73,7 +73,9 @@ if (scenario === undefined) {
   const list = Object.entries(scenarios).map(([key, { question }]) => `  ${key.padEnd(12)} ${question}`)
   console.error(`bench: name a scenario\n\n${list.join('\n')}\n`)
   console.error('options: --seconds N, --json FILE; where several systems run: --systems a,b --rounds N')
-  console.error('fan-out: --subscribers N --in-flight 1,50 --bytes N; others in the head of their file')
+  console.error(
+    'fan-out: --subscribers N --in-flight 1,50 --bytes N --shape place,chat; others in the head of their file',
+  )
   process.exit(2)
 }
 

@@ -14,6 +14,9 @@ import { updateReader, updateText } from './update.ts'
 
 const TOPIC = 'a'
 
+/** Where updates go, in systems that store a tree: to one place again and again, or each to a new child as in a chat. */
+export type Shape = 'place' | 'chat'
+
 export interface StreamOptions {
   subscribers: number
   /** Length of an update's text. */
@@ -24,6 +27,7 @@ export class UpdateStream {
   deliveries = 0
   /** Milliseconds from sending an update to its arrival at the last subscriber. */
   readonly latency = new Histogram()
+  shape: Shape = 'place'
   readonly #system: System
   readonly #publisher: Connection
   readonly #subscribers: readonly Connection[]
@@ -128,7 +132,8 @@ export class UpdateStream {
       for (let i = 0; i < count; i++) {
         const number = ++this.#published
         this.#underWay.set(number, { atMs: performance.now(), missing: this.#subscribers.length })
-        this.#system.publish(this.#publisher, TOPIC, updateText(number, this.#bytes))
+        const key = this.shape === 'chat' ? `m${number}` : undefined
+        this.#system.publish(this.#publisher, TOPIC, updateText(number, this.#bytes), key)
       }
     })
   }

@@ -20,9 +20,12 @@ export interface Measured extends Record<string, number> {
   clientBusy: number
 }
 
+/** Until what a server runs most is compiled; with little CPU to be had that takes seconds, and is not what is asked. */
+const WARM_UP_SECONDS_MAX = 3
+
 /** Lets the load warm up, then measures it. */
 export async function measureWindow(server: ServerProcess, load: Load, seconds: number): Promise<Measured> {
-  await pause(Math.min(1, seconds / 4))
+  await pause(Math.min(WARM_UP_SECONDS_MAX, seconds / 2))
   load.latency.reset()
   const cpuBefore = server.cpuMicros()
   const ownCpuBefore = process.cpuUsage()

@@ -2,12 +2,14 @@
  * Fan-out: server CPU for each delivered update. One publisher with a number of updates in flight, many subscribers
  * as bare sockets that count every update and check that none is missing or out of order; the same stream through
  * Hearth (rules on, flushed) and through the systems one could take instead, most of which store nothing.
+ *
+ *   --shape place,chat   where updates go in a tree: `place` (default), one place again and again; `chat`, new children
  */
 import { inRounds, medians } from '../rounds.ts'
 import { pickSystems } from '../systems/all.ts'
 import type { System } from '../systems/system.ts'
 import type { ScenarioOptions, Table } from '../table.ts'
-import { UpdateStream } from '../update-stream.ts'
+import { type Shape, UpdateStream } from '../update-stream.ts'
 import { type Measured, measureWindow } from '../window.ts'
 
 export async function run({ seconds, flags }: ScenarioOptions): Promise<Table> {
@@ -15,11 +17,13 @@ export async function run({ seconds, flags }: ScenarioOptions): Promise<Table> {
   const bytes = Number(flags['bytes'] ?? 100)
   const rounds = Number(flags['rounds'] ?? 1)
   const inFlights = (flags['in-flight'] ?? '1,50').split(',').map(Number)
+  const shapes = shapesOf(flags['shape'] ?? 'place')
+  const windows = shapes.flatMap((shape) => inFlights.map((inFlight) => ({ shape, inFlight })))
   const { systems, notes } = pickSystems(flags['systems'])
   const { measured: turns, failures } = await inRounds(rounds, systems, (system) =>
-    measureFanOut(system, { subscribers, bytes, inFlights, seconds }),
+    measureFanOut(system, { subscribers, bytes, windows, seconds }),
   )
-  const rows = inFlights.flatMap((inFlight, i) => {
+  const rows = windows.flatMap(({ shape, inFlight }, i) => {
     const measured = turns.map(({ system, results }) => ({
       system,
       ...medians(results.map((round) => round[i]!)),
@@ -27,6 +31,7 @@ export async function run({ seconds, flags }: ScenarioOptions): Promise<Table> {
     const floor = measured.find(({ system }) => system.id === 'raw')?.cpuMicros ?? Number.NaN
     return measured.map((m) => [
       m.system.name,
+      shape,
       inFlight,
       m.cpuMicros,
       m.cpuMicros / floor,
@@ -40,13 +45,14 @@ export async function run({ seconds, flags }: ScenarioOptions): Promise<Table> {
   return {
     title: `fan-out: one publisher, ${subscribers} subscribers, ${bytes}-byte updates`,
     columns: [
-      ...['system', 'in flight', 'CPU us/delivery', 'x raw', 'deliveries/s'],
+      ...['system', 'shape', 'in flight', 'CPU us/delivery', 'x raw', 'deliveries/s'],
       ...['p50 ms', 'p99 ms', 'KiB/subscriber', 'client busy %'],
     ],
     rows,
     notes: [
       `CPU: of the server's process, user and system; median of ${rounds} round${rounds === 1 ? '' : 's'} of ${seconds} s`,
       'in flight: sent and not yet at every subscriber; p50 and p99: from sending to arrival at the last subscriber',
+      'shape: `place` updates one place again and again, `chat` adds a child each time; systems without a tree know no difference',
       'client busy: of the one process that publishes and receives; near 100 % it, not the server, limits deliveries/s and latency',
       'Hearth: rules on, each update flushed to disk before it is delivered; the others store nothing',
       ...notes,
@@ -55,20 +61,33 @@ export async function run({ seconds, flags }: ScenarioOptions): Promise<Table> {
   }
 }
 
+interface Window {
+  shape: Shape
+  inFlight: number
+}
+
+function shapesOf(flag: string): Shape[] {
+  return flag.split(',').map((shape) => {
+    if (shape === 'place' || shape === 'chat') return shape
+    throw new Error(`--shape \`${shape}\` is neither \`place\` nor \`chat\``)
+  })
+}
+
 interface Row extends Measured {
   kibPerSubscriber: number
 }
 
 export async function measureFanOut(
   system: System,
-  options: { subscribers: number; bytes: number; inFlights: readonly number[]; seconds: number },
+  options: { subscribers: number; bytes: number; windows: readonly Window[]; seconds: number },
 ): Promise<Row[]> {
   const server = await system.start()
   const bytesBefore = server.residentBytes()
   const stream = await UpdateStream.open(system, server, options)
   const kibPerSubscriber = (server.residentBytes() - bytesBefore) / 1024 / options.subscribers
   const measured: Row[] = []
-  for (const inFlight of options.inFlights) {
+  for (const { shape, inFlight } of options.windows) {
+    stream.shape = shape
     stream.keepInFlight(inFlight)
     measured.push({ ...(await measureWindow(server, stream, options.seconds)), kibPerSubscriber })
     await stream.drain()

@@ -18,7 +18,12 @@ export async function run({ seconds, flags }: ScenarioOptions): Promise<Table> {
   const bytes = Number(flags['bytes'] ?? 100)
   const rounds = Number(flags['rounds'] ?? ROUNDS)
   const { measured } = await inRounds(rounds, [hearth, hearthWithOpenRules], async (system) => {
-    const fanOut = await measureFanOut(system, { subscribers, bytes, inFlights: IN_FLIGHTS, seconds })
+    const fanOut = await measureFanOut(system, {
+      subscribers,
+      bytes,
+      windows: IN_FLIGHTS.map((inFlight) => ({ shape: 'place' as const, inFlight })),
+      seconds,
+    })
     const write = await measureWrites(await system.start(), { seconds, inFlight: WRITES_IN_FLIGHT })
     return { one: fanOut[0]!.cpuMicros, fifty: fanOut[1]!.cpuMicros, write: write.cpuMicrosPerAck }
   })

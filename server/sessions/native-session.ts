@@ -282,9 +282,11 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
 
   groupSettled(): void {
     if (this.#ackIds.length > 0) {
-      const ids = this.#ackIds
+      const ack = { type: 'ack' as const, revision: this.#ackRevision, ids: this.#ackIds }
       this.#ackIds = NOTHING
-      this.#send({ type: 'ack', revision: this.#ackRevision, ids })
+      // The group's patches are still to be sent, and go before the ack: corked, both leave in one packet.
+      if (this.#listeners.size > 0) this.#sink.cork(() => this.#send(ack))
+      else this.#send(ack)
     }
     this.#work()
   }
