@@ -14,7 +14,7 @@ const WRITES_IN_FLIGHT = 64
 const ROUNDS = 3
 
 export async function run({ seconds, flags }: ScenarioOptions): Promise<Table> {
-  const subscribers = Number(flags['subscribers'] ?? 200)
+  const subscribers = Number(flags['subscribers'] ?? 1000)
   const bytes = Number(flags['bytes'] ?? 100)
   const rounds = Number(flags['rounds'] ?? ROUNDS)
   const { measured } = await inRounds(rounds, [hearth, hearthWithOpenRules], async (system) => {
