@@ -70,11 +70,10 @@ function element<T extends HTMLElement>(id: string): T {
   return document.getElementById(id) as T
 }
 
-/** The server decides. What it refuses is taken back by the SDK, and said here. */
+/** The server decides. What it refuses is taken back by the SDK, and said here until the user's next act. */
 async function attempt(write: Promise<unknown>): Promise<void> {
   try {
     await write
-    element('problem').textContent = ''
   } catch (error) {
     element('problem').textContent = (error as Error).message
   }
@@ -151,7 +150,10 @@ function button(label: string, className: string, act: () => Promise<unknown>): 
   const made = document.createElement('button')
   made.textContent = label
   made.className = className
-  made.addEventListener('click', () => void attempt(act()))
+  made.addEventListener('click', () => {
+    element('problem').textContent = ''
+    void attempt(act())
+  })
   return made
 }
 
@@ -172,6 +174,7 @@ function followForm(): void {
   })
   element('say').addEventListener('submit', (event) => {
     event.preventDefault()
+    element('problem').textContent = ''
     stopTyping()
     const message = { name, text: text.value, at: serverTimestamp(), ...(uid === null ? {} : { uid }) }
     text.value = ''
