@@ -12,6 +12,12 @@ import { PIECE_UNITS_MAX } from './firebase-framing.ts'
 import type { DeliveryCounters } from './native-wire.ts'
 import type { Publisher, Sink } from './sink.ts'
 
+/**
+ * uWebSockets.js writes to a socket for each 32 messages of its topics. Of 50 updates of one place the second write cost
+ * 0.2 us a delivery, a loop over the sockets half of that (ARCHITECTURE.md, decisions); up to 32 the topic is as cheap or cheaper.
+ */
+const TOPIC_MESSAGES_PER_WRITE = 32
+
 /** A session, as far as the wire has to speak to it alone. */
 export interface Receiver {
   readonly sink: Sink
@@ -58,19 +64,37 @@ export class FirebaseWire implements Wire {
   deliver(live: LiveQuery, steps: readonly Step[]): void {
     const tags = this.#receivers.get(live)
     if (tags === undefined) return
-    for (const open of pushesOf(live, stepsThatLast(live, steps))) {
-      for (const [tag, receivers] of tags) this.#send(live, tag, receivers, withTag(open, live, tag))
+    const pushes = pushesOf(live, stepsThatLast(live, steps))
+    for (const [tag, receivers] of tags) {
+      const messages = pushes.map((open) => withTag(open, live, tag))
+      const areFrames = messages.every(({ length }) => length <= PIECE_UNITS_MAX)
+      if (areFrames && messages.length > TOPIC_MESSAGES_PER_WRITE) this.#sendTogether(receivers, messages)
+      else for (const message of messages) this.#send(live, tag, receivers, message)
     }
   }
 
+  #sendTogether(receivers: Set<Receiver>, messages: readonly string[]): void {
+    const frames = messages.map((message) => Buffer.from(message))
+    for (const { sink } of [...receivers]) {
+      sink.cork(() => {
+        for (const frame of frames) if (!sink.send(frame)) return
+      })
+    }
+    for (const { length } of frames) this.#count(receivers.size, length)
+  }
+
   #send(live: LiveQuery, tag: number | null, receivers: Set<Receiver>, message: string): void {
-    this.#counters.deliveries += receivers.size
-    this.#counters.deliveredBytes += receivers.size * message.length
+    this.#count(receivers.size, message.length)
     if (message.length > PIECE_UNITS_MAX) {
       for (const receiver of [...receivers]) receiver.push(message)
       return
     }
     this.#publisher.publish(this.#topic(live, tag), Buffer.from(message), 'text')
+  }
+
+  #count(receivers: number, bytes: number): void {
+    this.#counters.deliveries += receivers
+    this.#counters.deliveredBytes += receivers * bytes
   }
 
   #topic(live: LiveQuery, tag: number | null): string {
