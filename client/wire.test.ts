@@ -206,6 +206,11 @@ test('a frame cut short, of unknown bytes or with a prototype in it is refused',
   hostile.map(0)
 
   expect(() => decodeFrame(hostile.take())).toThrow('reserved')
+
+  // A patch whose one step is at a path that was never written out.
+  expect(() => decodeFrame(new Uint8Array([0x94, 6, 1, 1, 0x91, 0x92, 0, 1]))).toThrow(
+    'nothing has the number 0',
+  )
 })
 
 test('a message of a type this client does not know is skipped', () => {

@@ -9,28 +9,27 @@
 import { type Delivery, encodeDelivery } from '../protocol/delivery.ts'
 import type { Path } from '../protocol/path.ts'
 import { encodeQuery, type Query } from '../protocol/query.ts'
-import { type ToClient, ToClientType } from '../protocol/to-client.ts'
+import type { ToClient } from '../protocol/to-client.ts'
 import { type ResumePoint, type ToServer, ToServerType, type UpdateEntries } from '../protocol/to-server.ts'
 
-/** The fields of each message, in wire order. An ack's last field is the rest of the array. */
-const FIELDS: Record<ToClient['type'], string> = {
-  hello: 'version serverTimeMs sessionId epoch revision pingIntervalMs limits',
-  ack: 'revision',
-  error: 'id code name message retryAfterMs',
-  snapshot: 'id queryId revision value warning',
-  value: 'id revision value',
-  patch: 'queryId revision steps',
-  cancel: 'queryId code name message',
-  resync: 'queryId revision value',
-  pong: 'id serverTimeMs',
-  pushed: 'id revision key',
-  authRevoked: 'code name message',
-  goingAway: 'reason delayMs',
-  message: 'queryId revision values',
-  resumed: 'id queryId revision steps',
-}
-
-const byNumber = new Map(Object.entries(ToClientType).map(([type, number]) => [number as number, type]))
+/** Each message's name and fields in wire order, at its number in `ToClientType`. An ack's ids are the rest of the array. */
+const FORMS = [
+  '',
+  'hello version serverTimeMs sessionId epoch revision pingIntervalMs limits',
+  'ack revision',
+  'error id code name message retryAfterMs',
+  'snapshot id queryId revision value warning',
+  'value id revision value',
+  'patch queryId revision steps',
+  'cancel queryId code name message',
+  'resync queryId revision value',
+  'pong id serverTimeMs',
+  'pushed id revision key',
+  'authRevoked code name message',
+  'goingAway reason delayMs',
+  'resumed id queryId revision steps',
+  'message queryId revision values',
+]
 
 const textEncoder = new TextEncoder()
 const textDecoder = new TextDecoder('utf-8', { ignoreBOM: true })
@@ -131,6 +130,9 @@ export function decodeFrame(bytes: Uint8Array): ToClient[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   let position = 0
 
+  /** Map keys written out in this message. */
+  let keys: string[] = []
+
   const skip = (count: number): number => {
     const at = position
     position += count
@@ -153,7 +155,7 @@ export function decodeFrame(bytes: Uint8Array): ToClient[] {
   const map = (size: number): Record<string, unknown> => {
     const object: Record<string, unknown> = {}
     for (let i = 0; i < size; i++) {
-      const key = take() as string
+      const key = named(take(), keys)
       if (key === '__proto__') throw new Error('key `__proto__` is reserved')
       object[key] = take()
     }
@@ -166,49 +168,43 @@ export function decodeFrame(bytes: Uint8Array): ToClient[] {
     if (type < 0xa0) return list(type & 15)
     if (type < 0xc0) return text(type & 31)
     if (type >= 0xe0) return type - 0x100
-    switch (type) {
-      case 0xc0:
-        return null
-      case 0xc2:
-      case 0xc3:
-        return type === 0xc3
-      case 0xcb:
-        return view.getFloat64(skip(8))
-      case 0xcc:
-      case 0xcd:
-      case 0xce:
-        return count(type, 0xcc)
-      case 0xd0:
-        return view.getInt8(skip(1))
-      case 0xd1:
-        return view.getInt16(skip(2))
-      case 0xd2:
-        return view.getInt32(skip(4))
-      case 0xd9:
-      case 0xda:
-      case 0xdb:
-        return text(count(type, 0xd9))
-      case 0xdc:
-      case 0xdd:
-        return list(count(type, 0xdb))
-      case 0xde:
-      case 0xdf:
-        return map(count(type, 0xdd))
-    }
+    if (type === 0xc0) return null
+    if (type === 0xc2 || type === 0xc3) return type === 0xc3
+    if (type === 0xcb) return view.getFloat64(skip(8))
+    if (type >= 0xcc && type <= 0xce) return count(type, 0xcc)
+    if (type === 0xd0) return view.getInt8(skip(1))
+    if (type === 0xd1) return view.getInt16(skip(2))
+    if (type === 0xd2) return view.getInt32(skip(4))
+    if (type >= 0xde) return map(count(type, 0xdd))
+    if (type >= 0xdc) return list(count(type, 0xdb))
+    if (type >= 0xd9) return text(count(type, 0xd9))
     throw new Error(`type 0x${type.toString(16)} has no place in a frame`)
   }
 
   const messages: ToClient[] = []
   while (position < bytes.length) {
+    keys = []
     const [number, ...items] = take() as unknown[]
-    const type = byNumber.get(number as number) as ToClient['type'] | undefined
-    if (type === undefined) continue
+    const form = FORMS[number as number]
+    if (!form) continue
+    const [type, ...fields] = form.split(' ')
     const message: Record<string, unknown> = { type }
-    FIELDS[type].split(' ').forEach((field, index) => {
+    fields.forEach((field, index) => {
       message[field] = items[index]
     })
+    const paths: string[] = []
+    for (const step of (message['steps'] as unknown[][] | undefined) ?? []) {
+      for (let i = 0; i < step.length; i += 2) step[i] = named(step[i], paths)
+    }
     if (type === 'ack') message['ids'] = items.slice(1)
     messages.push(message as ToClient)
   }
   return messages
+}
+
+/** A text, or that of its number among those written out before. */
+function named(item: unknown, written: string[]): string {
+  const text = written[typeof item === 'string' ? written.push(item) - 1 : (item as number)]
+  if (text === undefined) throw new Error(`nothing has the number ${item}`)
+  return text
 }

@@ -438,3 +438,53 @@ test.each([[7], ['e'], [['e']], [['e', -1]], [['e', 1.5]], [['e', '1']], [[null,
     ])
   },
 )
+
+test('paths and keys that repeat are written once in a message, and anew in the next', () => {
+  const at = { x: 1, y: 2 }
+  const twice: ToClient = {
+    type: 'patch',
+    queryId: 1,
+    revision: 2,
+    steps: [
+      ['players/ann', at],
+      ['players/ann', at, 'players/bob', at],
+    ],
+  }
+  const encoder = new Encoder()
+  encodeToClient(encoder, twice)
+  const once = encoder.length
+  encodeToClient(encoder, twice)
+
+  const text = Buffer.from(encoder.view()).toString('latin1')
+
+  expect(encoder.length).toBe(2 * once)
+  expect(text.match(/players\/ann/g)).toHaveLength(2)
+  expect(text.match(/x/g)).toHaveLength(2)
+  expect(decodeToClient(encoder.view())).toEqual([twice, twice])
+})
+
+test('messages of more keys and paths than have numbers come out as they went in', () => {
+  const long = 'a key that is longer than most names'
+  const value = Object.fromEntries(
+    Array.from({ length: 400 }, (_, i) => [`k${i}`, { name: i, [long]: i, [`n${i % 150}`]: true }]),
+  )
+  const steps = Array.from({ length: 400 }, (_, i) => [`list/${i % 180}`, value[`k${i}`]!, '', null])
+  const sent: ToClient[] = [
+    { type: 'resync', queryId: 1, revision: 2, value },
+    { type: 'resumed', id: 3, queryId: 1, revision: 2, steps },
+  ]
+  const encoder = new Encoder()
+  for (const message of sent) encodeToClient(encoder, message)
+
+  expect(decodeToClient(encoder.view())).toEqual(sent)
+})
+
+test('a number that names no path or key ends the frame, and clients may not send one', () => {
+  const patch = (path: number, key: number): Uint8Array =>
+    Uint8Array.from([0x94, 6, 1, 1, 0x91, 0x94, 0xa1, 0x61, 0x81, 0xa1, 0x6b, 1, path, 0x81, key, 1])
+
+  expect(decodeToClient(patch(0, 0))).toMatchObject([{ steps: [['a', { k: 1 }, 'a', { k: 1 }]] }])
+  expect(() => decodeToClient(patch(1, 0))).toThrow('no path has the number `1`')
+  expect(() => decodeToClient(patch(0, 1))).toThrow('no key has the number 1')
+  expect(() => decodeToServer(Uint8Array.from([0x94, 6, 1, 0xa1, 0x61, 0x81, 0, 1]))).toThrow('not a string')
+})

@@ -268,7 +268,14 @@ function wireOptions({ delivery, resume }: Extract<ToServer, { type: 'listen' }>
   }
 }
 
-/** A snapshot whose value is there as msgpack already. */
+/** A value as a message to a client holds it: for `encodeSnapshot`, any number of times. */
+export function encodeValue(encoder: Encoder, value: Value): void {
+  encoder.startNumbering()
+  encoder.value(value)
+  encoder.endNumbering()
+}
+
+/** A snapshot whose value is there already, from `encodeValue`. */
 export function encodeSnapshot(
   encoder: Encoder,
   message: Omit<Extract<ToClient, { type: 'snapshot' }>, 'value'>,
@@ -321,7 +328,7 @@ export function encodeToClient(encoder: Encoder, message: ToClient): void {
     case 'value':
       return items(encoder, message, [message.id, message.revision, message.value])
     case 'patch':
-      return items(encoder, message, [message.queryId, message.revision, message.steps])
+      return stepsMessage(encoder, message, [message.queryId, message.revision], message.steps)
     case 'cancel':
       return items(encoder, message, [message.queryId, message.code, message.name, message.message])
     case 'resync':
@@ -337,14 +344,58 @@ export function encodeToClient(encoder: Encoder, message: ToClient): void {
     case 'message':
       return items(encoder, message, [message.queryId, message.revision, message.values])
     case 'resumed':
-      return items(encoder, message, [message.id, message.queryId, message.revision, message.steps])
+      return stepsMessage(encoder, message, [message.id, message.queryId, message.revision], message.steps)
   }
 }
 
 function items(encoder: Encoder, message: ToClient, rest: readonly unknown[]): void {
   encoder.array(1 + rest.length)
   encoder.number(ToClientType[message.type])
+  encoder.startNumbering()
   for (const item of rest) encoder.value(item)
+  encoder.endNumbering()
+}
+
+/** Steps come last. What repeats in them, paths and keys, is written once. */
+function stepsMessage(
+  encoder: Encoder,
+  message: ToClient,
+  head: readonly number[],
+  steps: readonly Step[],
+): void {
+  encoder.array(2 + head.length)
+  encoder.number(ToClientType[message.type])
+  for (const field of head) encoder.number(field)
+  encoder.array(steps.length)
+  encoder.startNumbering()
+  for (const step of steps) {
+    encoder.array(step.length)
+    for (let i = 0; i < step.length; i += 2) {
+      encoder.path(step[i] as string)
+      encoder.value(step[i + 1])
+    }
+  }
+  encoder.endNumbering()
+}
+
+/** Steps as they were before paths that repeat became numbers. */
+function withPaths(steps: unknown): Step[] {
+  const paths: string[] = []
+  if (!Array.isArray(steps)) throw new FrameError('the steps of a message are not an array')
+  for (const step of steps as unknown[]) {
+    if (!Array.isArray(step)) throw new FrameError('a step is not an array')
+    for (let i = 0; i < step.length; i += 2) {
+      const path = step[i]
+      if (typeof path === 'string') {
+        paths.push(path)
+        continue
+      }
+      const known = paths[path as number]
+      if (known === undefined) throw new FrameError(`no path has the number \`${quoteInput(path)}\``)
+      step[i] = known
+    }
+  }
+  return steps as Step[]
 }
 
 /**
@@ -357,6 +408,7 @@ export function decodeToClient(frame: Uint8Array): ToClient[] {
   const messages: ToClient[] = []
   try {
     while (!decoder.isAtEnd) {
+      decoder.startNumbering()
       const raw = decoder.value()
       if (!Array.isArray(raw)) throw new FrameError('a message is not an array')
       const message = toClient(raw)
@@ -398,7 +450,7 @@ function toClient(m: any[]): ToClient | null {
     case ToClientType.value:
       return { type: 'value', id: m[1], revision: m[2], value: m[3] as Value }
     case ToClientType.patch:
-      return { type: 'patch', queryId: m[1], revision: m[2], steps: m[3] as Step[] }
+      return { type: 'patch', queryId: m[1], revision: m[2], steps: withPaths(m[3]) }
     case ToClientType.cancel:
       return { type: 'cancel', queryId: m[1], code: m[2], name: m[3], message: m[4] }
     case ToClientType.resync:
@@ -414,7 +466,7 @@ function toClient(m: any[]): ToClient | null {
     case ToClientType.message:
       return { type: 'message', queryId: m[1], revision: m[2], values: m[3] as Value[] }
     case ToClientType.resumed:
-      return { type: 'resumed', id: m[1], queryId: m[2], revision: m[3], steps: m[4] as Step[] }
+      return { type: 'resumed', id: m[1], queryId: m[2], revision: m[3], steps: withPaths(m[4]) }
     default:
       return null
   }

@@ -16,6 +16,13 @@ export const NESTING_MAX = 40
  */
 export const FRAME_VALUES_MAX = 200_000
 
+/** Texts of one message that may be named by a number when they come again: those that repeat come early. */
+export const NUMBERED_TEXTS_MAX = 128
+/** Longer keys are ids more often than names: to look for each of a long list would double the cost of its encoding. */
+const NUMBERED_KEY_UNITS_MAX = 16
+/** Neither a key nor a path. */
+const NO_TEXT = '\0'
+
 /** Longer arrays grow as their items come: a claimed length alone allocates nothing to speak of. */
 const PREALLOCATED_ITEMS_MAX = 64
 
@@ -31,11 +38,48 @@ const utf8Slice: Utf8Slice | null = hasNodeBuffer
   ? (globalThis.Buffer.prototype as unknown as { utf8Slice: Utf8Slice }).utf8Slice
   : null
 
+/**
+ * The texts written out in one message, by number. Forgets one where another needs its slot, which is then written out
+ * again: a Map finds all, and made encoding a chat room's snapshot twice as dear.
+ */
+class Numbering {
+  readonly #texts = new Array<string>(64).fill(NO_TEXT)
+  readonly #numbers = new Uint8Array(64)
+  #count = 0
+
+  reset(): void {
+    if (this.#count > 0) this.#texts.fill(NO_TEXT)
+    this.#count = 0
+  }
+
+  /** A text that is not looked for is counted all the same. */
+  pass(): void {
+    this.#count += 1
+  }
+
+  /** @returns The text's number, or -1 where it has to be written out. */
+  of(text: string): number {
+    const last = text.length - 1
+    // The empty text has no characters: NaN & 63 is slot 0.
+    const slot = (last * 7 + text.charCodeAt(0) * 3 + text.charCodeAt(last)) & 63
+    if (this.#texts[slot] === text) return this.#numbers[slot]!
+    if (this.#count < NUMBERED_TEXTS_MAX) {
+      this.#texts[slot] = text
+      this.#numbers[slot] = this.#count
+    }
+    this.#count += 1
+    return -1
+  }
+}
+
 /** Appends msgpack to a growing buffer. Reused: `take` hands out a copy, `view` the live bytes. */
 export class Encoder {
   bytes: Uint8Array
   #view: DataView
   length = 0
+  readonly #keys = new Numbering()
+  readonly #paths = new Numbering()
+  #numbersKeys = false
 
   constructor(capacity = 8192) {
     this.bytes = new Uint8Array(capacity)
@@ -49,6 +93,34 @@ export class Encoder {
       this.bytes = new Uint8Array(8192)
       this.#view = new DataView(this.bytes.buffer)
     }
+  }
+
+  /** Until `endNumbering`, map keys and paths that come again are written as their numbers. */
+  startNumbering(): void {
+    this.#keys.reset()
+    this.#paths.reset()
+    this.#numbersKeys = true
+  }
+
+  endNumbering(): void {
+    this.#numbersKeys = false
+  }
+
+  /** A path, numbered apart from keys. */
+  path(path: string): void {
+    const number = this.#paths.of(path)
+    if (number < 0) this.string(path)
+    else this.number(number)
+  }
+
+  #key(key: string): void {
+    let number = -1
+    if (this.#numbersKeys) {
+      if (key.length > NUMBERED_KEY_UNITS_MAX) this.#keys.pass()
+      else number = this.#keys.of(key)
+    }
+    if (number < 0) this.string(key)
+    else this.number(number)
   }
 
   take(): Uint8Array {
@@ -206,7 +278,7 @@ export class Encoder {
         const keys = Object.keys(value)
         this.map(keys.length)
         for (const key of keys) {
-          this.string(key)
+          this.#key(key)
           this.value((value as Record<string, unknown>)[key])
         }
         return
@@ -231,12 +303,19 @@ export class Decoder {
   #lazyView: DataView | null = null
   /** Values that may still come. */
   #left: number
+  /** Keys written out so far, where later ones may be their numbers. */
+  #keys: string[] | null = null
   position = 0
 
   /** @param valuesMax Values, keys included, before the bytes are refused. */
   constructor(bytes: Uint8Array, valuesMax = 0x3fffffff) {
     this.#bytes = bytes
     this.#left = valuesMax
+  }
+
+  /** From here on a map key may be the number of one written out since. */
+  startNumbering(): void {
+    this.#keys = []
   }
 
   get isAtEnd(): boolean {
@@ -362,6 +441,20 @@ export class Decoder {
   #key(): string {
     if (--this.#left < 0) throw new MsgpackError(`byte ${this.position}: too many values in one frame`)
     const type = this.#byte()
+    const keys = this.#keys
+    if (keys === null) return this.#writtenKey(type)
+    if (type < NUMBERED_TEXTS_MAX) {
+      const key = keys[type]
+      if (key === undefined)
+        throw new MsgpackError(`byte ${this.position - 1}: no key has the number ${type}`)
+      return key
+    }
+    const key = this.#writtenKey(type)
+    if (keys.length < NUMBERED_TEXTS_MAX) keys.push(key)
+    return key
+  }
+
+  #writtenKey(type: number): string {
     if (type >= 0xa0 && type <= 0xa0 + KNOWN_KEY_BYTES_MAX) return this.#shortKey(type & 0x1f)
     if (type >= 0xa0 && type < 0xc0) return this.#string(type & 0x1f)
     if (type === 0xd9) return this.#string(this.#byte())

@@ -87,7 +87,11 @@ function frames(): Duel[] {
     return {
       name,
       bytes: frame.length,
-      own: () => new Decoder(frame).value(),
+      own: () => {
+        const decoder = new Decoder(frame)
+        decoder.startNumbering()
+        return decoder.value()
+      },
       msgpackr: () => packr.unpack(frame),
     }
   }

@@ -4,7 +4,7 @@
  *
  * It hears of changes as a wire does: in the turn in which they become visible.
  */
-import { Encoder, type Value } from '../../protocol/index.ts'
+import { Encoder, encodeValue, type Value } from '../../protocol/index.ts'
 import type { Wire } from '../listeners/listener.ts'
 import type { LiveQuery } from '../listeners/listener-tree.ts'
 
@@ -28,7 +28,7 @@ export class SnapshotCache implements Wire {
     const known = this.#values.get(live)
     if (known !== undefined) return known
     this.#encoder.reset()
-    this.#encoder.value(read())
+    encodeValue(this.#encoder, read())
     // Nobody else listens to it: it is not worth a copy.
     if (live.listeners.size < 2 || this.#encoder.length + this.#bytes > BYTES_MAX) return this.#encoder.view()
     const bytes = this.#encoder.take()
