@@ -446,12 +446,14 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
     const { listener, value, warning } = this.#database.listen(this, path, query)
     const ok = answer(number, warning === null ? {} : { w: [warning] })
     const listen: Listen = { path, tag, wireQuery, listener, heldAnswer: null }
-    const isWithClient = isHeld(hash, value) || this.#outbox.trySend(wholeValue(listener.live, value, tag))
+    const isKnown = isHeld(hash, value)
+    // Until its `ok` a client ignores changes to what it has already: if that cannot leave now, the value is owed, too.
+    const isWithClient = this.#outbox.trySend(isKnown ? ok : wholeValue(listener.live, value, tag))
     this.#listens.set(key, listen)
     if (!this.#outbox.isSlow) this.wire.subscribe(listener.live, tag, this)
     else this.#behind.set(listen, isWithClient ? this.#database.fallsBehind(listener) : null)
     if (isWithClient) {
-      this.#send(ok)
+      if (!isKnown) this.#send(ok)
       return
     }
     const held: HeldAnswer = { text: ok }

@@ -64,7 +64,7 @@ export class FirebaseWire implements Wire {
   deliver(live: LiveQuery, steps: readonly Step[]): void {
     const tags = this.#receivers.get(live)
     if (tags === undefined) return
-    const pushes = pushesOf(live, stepsThatLast(live, steps))
+    const pushes = pushesOf(live, stepsThatLast(live, steps).flatMap(prioritiesLast))
     for (const [tag, receivers] of tags) {
       const messages = pushes.map((open) => withTag(open, live, tag))
       const areFrames = messages.every(({ length }) => length <= PIECE_UNITS_MAX)
@@ -111,18 +111,38 @@ export function pushTag(live: LiveQuery, tag: number | null): number | null {
   return live.window === null ? null : tag
 }
 
-/** The pushes that bring one listen alone up to date. */
+/** The pushes that bring one listen alone up to date: none for an empty step. */
 export function catchUpPushes(live: LiveQuery, step: Step, tag: number | null): string[] {
+  if (step.length === 0) return []
+  return prioritiesLast(step).map((part) => withTag(pushOf(live, part), live, tag))
+}
+
+/**
+ * Clients take the members of a push in the order of their keys, and a place that is not there yet has no priority: one
+ * of a place that the same step writes below comes behind it.
+ */
+function prioritiesLast(step: Step): Step[] {
+  if (step.length === 2) return [step]
+  const written = new Set<string>()
+  for (let i = 0; i < step.length; i += 2) {
+    const path = step[i] as string
+    if (prioritised(path) !== null) continue
+    written.add('')
+    for (const ancestor of ancestorsOf(path)) written.add(ancestor)
+  }
   const values: (string | Value)[] = []
-  // Clients take the members of a push in the order of their keys, and a place that is not there yet has no priority.
   const priorities: (string | Value)[] = []
   for (let i = 0; i < step.length; i += 2) {
-    const isPriority = /(^|\/)\.priority$/.test(step[i] as string) && step[i + 1] !== null
-    ;(isPriority ? priorities : values).push(step[i]!, step[i + 1]!)
+    const place = step[i + 1] === null ? null : prioritised(step[i] as string)
+    ;(place !== null && written.has(place) ? priorities : values).push(step[i]!, step[i + 1]!)
   }
-  return [values, priorities]
-    .filter((part) => part.length > 0)
-    .map((part) => withTag(pushOf(live, part), live, tag))
+  return priorities.length === 0 ? [step] : [values, priorities]
+}
+
+/** The place whose priority a path names; null for any other path. */
+function prioritised(path: string): string | null {
+  if (path === '.priority') return ''
+  return path.endsWith('/.priority') ? path.slice(0, -'/.priority'.length) : null
 }
 
 function withTag(open: string, live: LiveQuery, tag: number | null): string {
@@ -195,7 +215,14 @@ class Merge {
     for (let i = 0; i < step.length; i += 2) {
       const path = step[i] as string
       if (path === '' || this.#paths.has(path) || this.#above.has(path)) return true
-      for (const ancestor of ancestorsOf(path)) if (this.#paths.has(ancestor)) return true
+      // It would be taken before what makes its place.
+      const place = prioritised(path)
+      if (place !== null && (place === '' || this.#above.has(place))) return true
+      // Or what makes a place before a priority that was for none.
+      if (this.#paths.has('.priority')) return true
+      for (const ancestor of ancestorsOf(path)) {
+        if (this.#paths.has(ancestor) || this.#paths.has(`${ancestor}/.priority`)) return true
+      }
     }
     return false
   }

@@ -21,6 +21,20 @@ function newFolder(t: { onTestFinished(call: () => void): void }): string {
   return folder
 }
 
+async function bundleChild(outfile: string): Promise<void> {
+  await build({
+    entryPoints: [join(import.meta.dirname, 'test-child.ts')],
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    external: ['lmdb'],
+    outfile,
+  })
+}
+
+/** As `test-child.ts` declares it. */
+const BUILT_IN_CHILD = [{ steps: ['old'], indexOn: 'n' }]
+
 async function settle(store: Store): Promise<void> {
   while (store.hasIndexWork || store.hasGarbage) {
     store.workOnIndexes(100)
@@ -36,14 +50,7 @@ function sorted(list: Value, child: string): string[] {
 test('an index is right after the process was killed among writes and slices of building', async (t) => {
   const folder = newFolder(t)
   const outfile = join(folder, 'child.cjs')
-  await build({
-    entryPoints: [join(import.meta.dirname, 'test-child.ts')],
-    bundle: true,
-    platform: 'node',
-    format: 'cjs',
-    external: ['lmdb'],
-    outfile,
-  })
+  await bundleChild(outfile)
   for (let round = 0; round < 3; round++) {
     const child = spawn(process.execPath, [outfile, join(folder, 'data')], {
       env: { ...process.env, NODE_PATH: resolve('node_modules') },
@@ -71,6 +78,52 @@ test('an index is right after the process was killed among writes and slices of 
     await store.close()
   }
 })
+
+test('a build that a kill cut off goes on among writes, and the index is right once it is whole', async (t) => {
+  const folder = newFolder(t)
+  const outfile = join(folder, 'child.cjs')
+  await bundleChild(outfile)
+  let cutOff = 0
+  for (let round = 0; round < 4; round++) {
+    const child = spawn(process.execPath, [outfile, join(folder, 'data'), 'building'], {
+      env: { ...process.env, NODE_PATH: resolve('node_modules') },
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
+    for await (const line of createInterface({ input: child.stdout })) {
+      if (line.startsWith('built to') && Number(line.split(' ')[2]) >= 300) break
+    }
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+
+    const store = await openLmdbStore({ folder: join(folder, 'data') })
+    store.declareIndexes(BUILT_IN_CHILD)
+    if (store.indexed(['old'], 'n', {}) === null) cutOff += 1
+    for (let i = 0; store.hasIndexWork; i++) {
+      // Children before and behind the place it is built up to, old and new ones.
+      store.stage([
+        {
+          path: ['old', `k${String((i * 37) % 3000).padStart(7, '0')}`],
+          value: i % 4 === 0 ? null : { n: -i },
+        },
+      ])
+      store.stage([{ path: ['old', `m${round}x${i}`], value: withPriority({ n: i }, i % 3) }])
+      store.workOnIndexes(200)
+      await store.flush()
+    }
+    for (const [order, name] of [
+      [{ child: ['n'] }, 'n'],
+      ['priority', '.priority'],
+    ] as const) {
+      const keys = selectKeys(store.flushed.read(['old']), { orderBy: order })
+      expect([...store.indexed(['old'], name, {})!], name).toEqual(keys)
+    }
+    // The next round builds anew.
+    store.declareIndexes([])
+    await settle(store)
+    await store.close()
+  }
+  expect(cutOff).toBeGreaterThan(0)
+}, 60_000)
 
 test('indexes that are dropped, and those of lists that are deleted, leave no rows', async (t) => {
   const folder = newFolder(t)

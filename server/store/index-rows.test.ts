@@ -294,3 +294,16 @@ test('an index on disk is what sorting gives, whatever was written, also after i
     for (const folder of folders) rmSync(folder, { recursive: true, force: true })
   }
 }, 120_000)
+
+test('the first priority of a list, given to a child with rows of its own, leaves out no child of its group', async () => {
+  const store = await openMemoryStore({ packedBytesMax: 0 })
+  store.stage([{ path: ['l'], value: { a: { n: 1 }, b: { n: 2 } } }])
+  await store.flush()
+
+  store.stage([{ path: ['l', 'c'], value: 3 }])
+  store.stagePriority(['l', 'a'], 1)
+  await store.flush()
+
+  expect([...store.indexed(['l'], '.priority', {})!]).toEqual(['b', 'c', 'a'])
+  await store.close()
+})

@@ -291,6 +291,8 @@ export class IndexRows {
       return
     }
     for (const key of keys) this.putChild(batch, table, key, this.#tree.headSlot(branch, key))
+    // Children that are new in this group may have been looked at before there was a table to put them in.
+    for (const [key, slot] of branch.staged ?? []) this.putChild(batch, table, key, slot)
     this.putMarker(batch, PRIORITY_SLOT, branch.id, null)
   }
 
