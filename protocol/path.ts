@@ -181,3 +181,31 @@ export function quoteInput(raw: unknown): string {
   if (typeof raw === 'object' && raw !== null) return Array.isArray(raw) ? '[…]' : '{…}'
   return clip(String(raw))
 }
+
+/**
+ * Two locations of one update, one within the other, would leave the outcome to chance.
+ * @throws {RequestError} `invalid_path`
+ */
+export function assertApart(locations: readonly Path[]): void {
+  const paths = new Set<string>()
+  for (const path of locations) {
+    const text = formatPath(path)
+    if (paths.has(text)) throw new RequestError('invalidPath', `path \`${text}\` occurs twice in one update`)
+    paths.add(text)
+  }
+  for (const path of locations) {
+    let prefix = ''
+    if (path.length > 0 && paths.has('/')) throw overlap('/', path)
+    for (let depth = 0; depth < path.length - 1; depth++) {
+      prefix += `/${path[depth]!}`
+      if (paths.has(prefix)) throw overlap(prefix, path)
+    }
+  }
+}
+
+function overlap(ancestor: string, path: Path): RequestError {
+  return new RequestError(
+    'invalidPath',
+    `path \`${ancestor}\` is an ancestor of \`${formatPath(path)}\` in the same update`,
+  )
+}

@@ -130,9 +130,3 @@ export function partsOf(expression: Expression): readonly Expression[] {
       return [expression.test, expression.whenTrue, expression.whenFalse]
   }
 }
-
-export function countNodes(expression: Expression): number {
-  let count = 1
-  for (const part of partsOf(expression)) count += countNodes(part)
-  return count
-}

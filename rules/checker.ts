@@ -6,6 +6,7 @@
 import type { ArrayLiteral, Binary, Call, Expression, Logical, Member, Name, RegexLiteral } from './ast.ts'
 import { isStringLike, type Method, methodOf, queryFields } from './builtins.ts'
 import type { RulesErrorCode } from './errors.ts'
+import type { Growth } from './expand.ts'
 import { booleanHint, comparisonHint, memberHint, nameHint } from './hints.ts'
 import { compileRegex, isRegexProblem } from './regexp.ts'
 import { isAfterWrite, type Scope, typeOfVariable } from './scope.ts'
@@ -25,8 +26,8 @@ import {
 export type Report = (code: RulesErrorCode, span: Span, message: string, hint: string | null) => void
 
 /** Checks one rule; its expression must be boolean. */
-export function checkRule(expression: Expression, scope: Scope, report: Report): void {
-  const checker = new Checker(scope, report)
+export function checkRule(expression: Expression, scope: Scope, report: Report, growth: Growth): void {
+  const checker = new Checker(scope, report, growth)
   const type = checker.check(expression)
   if (!isBoolean(type)) {
     report('type', expression, 'Expression must evaluate to a boolean.', booleanHint(expression, type))
@@ -36,10 +37,12 @@ export function checkRule(expression: Expression, scope: Scope, report: Report):
 class Checker {
   private readonly scope: Scope
   private readonly report: Report
+  private readonly growth: Growth
 
-  constructor(scope: Scope, report: Report) {
+  constructor(scope: Scope, report: Report, growth: Growth) {
     this.scope = scope
     this.report = report
+    this.growth = growth
   }
 
   check(expression: Expression): Type {
@@ -81,7 +84,7 @@ class Checker {
   }
 
   private regex(expression: RegexLiteral): Type {
-    const result = compileRegex(expression.pattern, expression.flags)
+    const result = compileRegex(expression.pattern, expression.flags, this.growth)
     if (!isRegexProblem(result)) {
       expression.matcher = result
       return 'Regex'

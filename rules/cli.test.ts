@@ -162,3 +162,13 @@ test('compile prints the plain file', async () => {
   expect(JSON.parse(output)).toEqual({ rules: { '.read': 'auth != null' } })
   expect(exitCode).toBe(0)
 })
+
+test('what cannot be written or asked is a mistake in the call', async () => {
+  const table = await file('a.rules.test.json', { rules: good, tests: [{ get: '/', expect: 'deny' }] })
+  await run('test', table, '--coverage-json', join(folder, 'nowhere', 'c.json'))
+  expect(output).toContain('nowhere/c.json: does not exist')
+  expect(exitCode).toBe(2)
+
+  await run('explain', 'http://', 'get', '/')
+  expect(output).toContain('http:// is not a URL')
+})

@@ -2,7 +2,6 @@
  * Command line: `hearth rules check|test|explain|compile`. Parses arguments, reads files, prints; all the work
  * is done by the parts it imports. Exit codes: 0 fine, 1 findings, 2 a call that cannot be carried out.
  */
-import { writeFile } from 'node:fs/promises'
 import type { Command } from 'commander'
 import { parseValue, RequestError } from '../protocol/index.ts'
 import { coverageHtml, formatCoverage } from './coverage.ts'
@@ -14,7 +13,7 @@ import { formatMutation } from './mutate.ts'
 import type { Operation, OperationKind } from './operation.ts'
 import { compileToPlain } from './plain.ts'
 import { parseRuleQuery } from './query.ts'
-import { InputError, readInput } from './read-input.ts'
+import { InputError, readInput, writeOutput } from './read-input.ts'
 import type { Ruleset } from './ruleset.ts'
 import { DEFAULT_NOW_MS } from './table.ts'
 import { runTestFiles, type TestReport } from './test-files.ts'
@@ -154,13 +153,13 @@ async function test(files: readonly string[], flags: TestFlags, line: CommandLin
   }
   if (flags.coverageJson !== undefined) {
     const json = report.coverage.map(({ fileName, report: coverage }) => ({ file: fileName, ...coverage }))
-    await writeFile(flags.coverageJson, `${JSON.stringify(json, null, 2)}\n`)
+    await writeOutput(flags.coverageJson, `${JSON.stringify(json, null, 2)}\n`)
   }
   if (flags.coverageHtml !== undefined) {
     const pages = report.coverage.map(({ fileName, text, report: coverage }) =>
       coverageHtml(coverage, text, fileName),
     )
-    await writeFile(flags.coverageHtml, pages.join('\n'))
+    await writeOutput(flags.coverageHtml, pages.join('\n'))
   }
   for (const { fileName, report: mutation } of report.mutation)
     line.out(`\n${fileName}\n${formatMutation(mutation)}`)
@@ -240,6 +239,7 @@ async function explainOnServer(
     flags.adminKeyFile === undefined
       ? process.env['HEARTH_ADMIN_KEY']
       : new TextDecoder().decode(await readInput(flags.adminKeyFile)).trim()
+  if (!URL.canParse(url)) throw new UsageError(`${url} is not a URL such as http://127.0.0.1:9000`)
   const target = new URL('/.settings/explain.json', url)
   target.searchParams.set('ns', flags.database)
   const question = {

@@ -197,7 +197,7 @@ class Emitter {
       case 'hasChildren':
         return this.hasChildren(place, args)
       case 'numChildren':
-        return `countChildren(${this.viewOf(place)}, ${this.path(place)}, budget)`
+        return `countChildren(${this.made(place)}, budget)`
       default:
         return 'fail()'
     }
@@ -215,7 +215,7 @@ class Emitter {
       return `(${elements.map((element) => `${this.read(this.child(place, element))} !== null`).join(' && ')})`
     }
     const names = elements.map((element) => this.value(element)).join(', ')
-    return `hasAll(${this.viewOf(place)}, ${this.path(place)}, [${names}])`
+    return `hasAll(${this.made(place)}, [${names}])`
   }
 
   private binary(expression: Binary): string {
@@ -252,17 +252,17 @@ class Emitter {
       return `(${this.text(left)} ${operator} ${this.text(right)})`
     }
     const [a, b] = [this.value(left), this.value(right)]
-    if (operator === '<') return `below(${a}, ${b})`
-    if (operator === '<=') return `atMost(${a}, ${b})`
-    return operator === '>' ? `below(${b}, ${a})` : `atMost(${b}, ${a})`
+    if (operator === '<') return `below(${a}, ${b}, budget)`
+    if (operator === '<=') return `atMost(${a}, ${b}, budget)`
+    return operator === '>' ? `below(${b}, ${a}, budget)` : `atMost(${b}, ${a}, budget)`
   }
 
   private sum(left: Expression, right: Expression): string {
     if (left.type === 'Number' && right.type === 'Number')
       return `(${this.value(left)} + ${this.value(right)})`
     if (left.type === 'String' || right.type === 'String')
-      return `glue(${this.part(left)}, ${this.part(right)})`
-    return `add(${this.value(left)}, ${this.value(right)})`
+      return `glue(${this.part(left)}, ${this.part(right)}, budget)`
+    return `add(${this.value(left)}, ${this.value(right)}, budget)`
   }
 
   private membership(left: Expression, right: Expression): string {
@@ -374,7 +374,7 @@ class Emitter {
       }
     }
     return keys.map(({ pieces, isPlain }) => ({
-      code: pieces.length === 0 ? '""' : pieces.reduce((a, b) => `glue(${a}, ${b})`),
+      code: pieces.length === 0 ? '""' : pieces.reduce((a, b) => `glue(${a}, ${b}, budget)`),
       isPlain,
     }))
   }
@@ -391,10 +391,6 @@ class Emitter {
 
   private made(place: Place): string {
     return 'code' in place ? place.code : `new Snapshot(${place.view}, ${this.path(place)})`
-  }
-
-  private viewOf(place: Place): string {
-    return 'code' in place ? `${place.code}.view` : place.view
   }
 
   private path(place: Place): string {

@@ -6,7 +6,7 @@
  *   "isMember(room)": "root.child('members').child(room).child(auth.uid).exists()"
  *   ".read": "isMember($room)"   ->   root.child('members').child($room).child(auth.uid).exists()
  */
-import { countNodes, type Expression } from './ast.ts'
+import type { Expression } from './ast.ts'
 import type { RulesLimits } from './limits.ts'
 import type { Span } from './source.ts'
 
@@ -39,9 +39,19 @@ export interface Expanded {
 
 type ExpandLimits = Pick<RulesLimits, 'expressionNodesMax' | 'expressionDepthMax'>
 
+/** What a file has grown to so far, that included which was given up. */
+export interface Growth {
+  nodes: number
+}
+
 /** @throws {ExpandProblem} */
-export function expand(expression: Expression, functions: Functions, limits: ExpandLimits): Expanded {
-  const expander = new Expander(functions, limits)
+export function expand(
+  expression: Expression,
+  functions: Functions,
+  limits: ExpandLimits,
+  growth: Growth,
+): Expanded {
+  const expander = new Expander(functions, limits, growth)
   const expanded = expander.expand(expression, [], 0)
   return { expression: expanded, hasChanged: expander.hasChanged }
 }
@@ -50,11 +60,13 @@ class Expander {
   hasChanged = false
   private readonly functions: Functions
   private readonly limits: ExpandLimits
+  private readonly growth: Growth
   private nodes = 0
 
-  constructor(functions: Functions, limits: ExpandLimits) {
+  constructor(functions: Functions, limits: ExpandLimits, growth: Growth) {
     this.functions = functions
     this.limits = limits
+    this.growth = growth
   }
 
   /** @param open Names of the functions being expanded, outermost first. */
@@ -91,36 +103,52 @@ class Expander {
         `it is defined as ${name}(${parameters.join(', ')})`,
       )
     }
+    if (open.length >= this.limits.expressionDepthMax) {
+      throw new ExpandProblem(
+        site,
+        `Functions call one another more than ${this.limits.expressionDepthMax} deep.`,
+      )
+    }
     if (open.includes(name)) {
       throw new ExpandProblem(site, `Function '${name}' calls itself.`, [...open, name].join(' -> '))
     }
-    this.nodes += countNodes(body) + args.reduce((sum, argument) => sum + countNodes(argument), 0)
-    if (this.nodes > this.limits.expressionNodesMax) {
-      throw new ExpandProblem(
-        site,
-        `Expression grows past ${this.limits.expressionNodesMax} parts.`,
-        `in ${[...open, name].join(' -> ')}`,
-      )
-    }
     this.hasChanged = true
-    const replaced = substitute(body, new Map(parameters.map((parameter, i) => [parameter, args[i]!])), site)
-    return this.expand(replaced, [...open, name], depth)
+    const inside = [...open, name]
+    const placed = new Map(parameters.map((parameter, i) => [parameter, args[i]!]))
+    return this.expand(this.substitute(body, placed, site, inside), inside, depth)
   }
-}
 
-/** A copy of a body at a call: every node stands where the call stands, arguments keep their own place. */
-function substitute(body: Expression, args: ReadonlyMap<string, Expression>, site: Span): Expression {
-  if (body.kind === 'name') {
-    const argument = args.get(body.name)
-    if (argument !== undefined) return copy(argument)
+  /** A copy of a body at a call: every node stands where the call stands, arguments keep their own place. */
+  private substitute(
+    body: Expression,
+    args: ReadonlyMap<string, Expression>,
+    site: Span,
+    open: readonly string[],
+  ): Expression {
+    const argument = body.kind === 'name' ? args.get(body.name) : undefined
+    if (argument !== undefined) return this.copy(argument, site, open)
+    this.count(site, open)
+    const placed = { ...body, start: site.start, end: site.end }
+    if (placed.kind === 'member') placed.nameSpan = { start: site.start, end: site.end }
+    return mapParts(placed, (part) => this.substitute(part, args, site, open))
   }
-  const placed = { ...body, start: site.start, end: site.end }
-  if (placed.kind === 'member') placed.nameSpan = { start: site.start, end: site.end }
-  return mapParts(placed, (part) => substitute(part, args, site))
-}
 
-function copy(expression: Expression): Expression {
-  return mapParts({ ...expression }, copy)
+  private copy(expression: Expression, site: Span, open: readonly string[]): Expression {
+    this.count(site, open)
+    return mapParts({ ...expression }, (part) => this.copy(part, site, open))
+  }
+
+  /** Counted while they are made: a body that names its parameter often multiplies what it is given. */
+  private count(site: Span, open: readonly string[]): void {
+    this.nodes += 1
+    this.growth.nodes += 1
+    if (this.nodes <= this.limits.expressionNodesMax) return
+    throw new ExpandProblem(
+      site,
+      `Expression grows past ${this.limits.expressionNodesMax} parts.`,
+      `in ${open.join(' -> ')}`,
+    )
+  }
 }
 
 /** The same node with other parts. */

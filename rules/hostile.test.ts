@@ -132,6 +132,31 @@ test('a pattern of many counts costs as much of the budget as it may cost time',
   expect(decide('data.val().matches(/^.{1,1000}$/)', 'a'.repeat(1_000)).allowed).toBe(true)
 })
 
+test('a pattern whose states outgrow their table costs what making them for each character costs', () => {
+  const text = Array.from({ length: 100_000 }, (_, i) => 'ab'[((i * 2_654_435_761) >>> 9) & 1]).join('')
+
+  expect(decide('data.val().matches(/a.{20}b$/)', text).reason).toBe('budget')
+  expect(decide('data.val().matches(/^(.{20}a)*$/)', text).reason).toBe('budget')
+})
+
+test('a count with nothing open in front of it costs as little as a plain pattern', () => {
+  expect(decide('data.val().matches(/^[ab+\\/]{20,}$/)', 'ab'.repeat(200_000)).allowed).toBe(true)
+})
+
+test('thousands of counted patterns end the load early', () => {
+  const rules = Object.fromEntries(
+    Array.from({ length: 10_000 }, (_, i) => [
+      `k${i}`,
+      { '.read': `auth.uid.matches(/(a{1,30}){1,30}${i}/)` },
+    ]),
+  )
+  const start = performance.now()
+  const error = firstError(loadRuleset(JSON.stringify({ rules })))
+
+  expect(performance.now() - start).toBeLessThan(30_000)
+  expect(error.code).toBe('limit')
+}, 40_000)
+
 test('a pattern that would explode in a backtracking matcher is answered', () => {
   expect(decide('data.val().matches(/^((a+)+)+$/)', `${'a'.repeat(50_000)}!`).reason).toBe('false')
 })
@@ -146,11 +171,71 @@ test('chained replacements cannot outgrow memory', () => {
   expect(decide(`${chain} == 'x'`, 'aaaa').reason).toBe('error')
 })
 
+test('a long part is looked for in time that does not multiply with the text', () => {
+  const text = 'a'.repeat(1_000_000)
+  const stored = { text: `${text}b`, part: `${'a'.repeat(300)}b${'a'.repeat(200_000)}` }
+  const [whole, part] = ["data.child('text').val()", "data.child('part').val()"]
+
+  expect(decide(`${whole}.contains(${part})`, stored).reason).toBe('false')
+  expect(decide(`${whole}.replace(${part}, '') == ${whole}`, stored).allowed).toBe(true)
+  expect(decide(`${whole}.replace(${part}, ${part} + 'x') == ${whole}`, stored).allowed).toBe(true)
+})
+
+test('joining and comparing long texts again and again runs over the budget', () => {
+  const text = 'a'.repeat(5_000_000)
+  const joined = Array.from({ length: 1_000 }, () => "(data.val() + 'a') == (data.val() + 'b')").join(' || ')
+  const read = "data.child('x').val() < data.child('y').val()"
+
+  expect(decide(joined, text).reason).toBe('budget')
+  expect(
+    decide(Array.from({ length: 1_000 }, () => read).join(' || '), { x: `${text}b`, y: `${text}a` }).reason,
+  ).toBe('budget')
+})
+
+test('choices between snapshots inside one another are compiled to code that is no longer than they are', () => {
+  let expression = 'data.exists()'
+  for (let i = 0; i < 60; i++)
+    expression = `(${expression} ? data : root).hasChildren([data.child('k').val()])`
+
+  expect(decide(expression, { k: 'k' }).allowed).toBe(true)
+})
+
+test('a function that names its parameter often cannot multiply what it is given', () => {
+  const many = (what: string) => Array.from({ length: 2_000 }, () => what).join(' || ')
+  const error = refused(
+    JSON.stringify({ functions: { 'f(x)': many('x') }, rules: { '.read': `f(${many('1 < 2')})` } }),
+  )
+
+  expect(error.message).toBe('Expression grows past 50000 parts.')
+})
+
+test('a chain of ten thousand functions is refused', () => {
+  const functions: Record<string, string> = { f0: 'true' }
+  for (let i = 1; i < 10_000; i++) functions[`f${i}`] = `f${i - 1}`
+
+  expect(refused(JSON.stringify({ functions, rules: { '.read': 'f9999' } })).message).toBe(
+    'Functions call one another more than 400 deep.',
+  )
+})
+
+test('calls of a large function in thousands of rules end the load early', () => {
+  const f = Array.from({ length: 9_000 }, () => '1<2').join('||')
+  const rules = Object.fromEntries(
+    Array.from({ length: 20_000 }, (_, i) => [`k${i}`, { '.read': `f||${i}<2` }]),
+  )
+  const start = performance.now()
+  const error = firstError(loadRuleset(JSON.stringify({ functions: { f }, rules })))
+
+  expect(performance.now() - start).toBeLessThan(30_000)
+  expect(error.code).toBe('limit')
+}, 40_000)
+
 test('text cannot be doubled without end', () => {
   let text = 'data.val()'
   for (let i = 0; i < 6; i++) text = `(${text} + ${text} + '')`
 
-  expect(decide(`${text} == 'x'`, 'a'.repeat(1_000_000)).reason).toBe('error')
+  expect(decide(`${text} == 'x'`, 'a'.repeat(1_000_000)).reason).toBe('budget')
+  expect(decide("data.val() + data.val() == 'x'", 'a'.repeat(9_000_000)).reason).toBe('error')
 })
 
 test('a check that costs more than its limit is denied with the rule that cost it', () => {

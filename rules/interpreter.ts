@@ -10,6 +10,7 @@ import type { RuleQuery } from './query.ts'
 import type { Matcher } from './regexp.ts'
 import { type Budget, splitKeys } from './runtime.ts'
 import type { Scope } from './scope.ts'
+import { isQuickSearch, occurrences } from './text-search.ts'
 import { isComparable } from './types.ts'
 
 export interface Environment {
@@ -228,7 +229,9 @@ class Interpreter {
     budget.spend(text.length >> 4)
     switch (name) {
       case 'contains':
-        return text.includes(first)
+        if (isQuickSearch(text, first)) return text.includes(first)
+        budget.spend((text.length + first.length) >> 2)
+        return occurrences(text, first).next().done !== true
       case 'beginsWith':
         return text.startsWith(first)
       case 'endsWith':
@@ -238,7 +241,7 @@ class Interpreter {
       case 'toUpperCase':
         return text.toUpperCase()
       default: {
-        const pieces = text.split(first)
+        const pieces = this.split(text, first)
         const length = text.length + (pieces.length - 1) * (second.length - first.length)
         if (length > TEXT_LENGTH_MAX) return this.fail(call, 'text grows too long')
         // An empty text also stands at both ends, where `split` does not see it.
@@ -247,13 +250,26 @@ class Interpreter {
     }
   }
 
+  private split(text: string, separator: string): string[] {
+    if (isQuickSearch(text, separator)) return text.split(separator)
+    this.environment.budget.spend((text.length + separator.length) >> 2)
+    const pieces: string[] = []
+    let end = 0
+    for (const at of occurrences(text, separator)) {
+      pieces.push(text.slice(end, at))
+      end = at + separator.length
+    }
+    pieces.push(text.slice(end))
+    return pieces
+  }
+
   private binary(expression: Binary): unknown {
     const { operator } = expression
     switch (operator) {
       case '==':
-        return isSame(this.evaluate(expression.left), this.evaluate(expression.right))
+        return this.areSame(expression)
       case '!=':
-        return !isSame(this.evaluate(expression.left), this.evaluate(expression.right))
+        return !this.areSame(expression)
       case '+':
         return this.sum(expression)
       case 'in':
@@ -272,6 +288,16 @@ class Interpreter {
     return right === 0 ? Number.NaN : left / right
   }
 
+  private areSame({ left, right }: Binary): boolean {
+    const [a, b] = [this.evaluate(left), this.evaluate(right)]
+    if (typeof a === 'string' && typeof b === 'string') this.compared(a, b)
+    return isSame(a, b)
+  }
+
+  private compared(a: string, b: string): void {
+    this.environment.budget.spend(Math.min(a.length, b.length) >> 6)
+  }
+
   private order(expression: Binary): boolean {
     const left = this.evaluate(expression.left) as string
     const right = this.evaluate(expression.right) as string
@@ -281,6 +307,7 @@ class Interpreter {
         `${nameOf(left)} ${expression.operator} ${nameOf(right)} cannot be ordered`,
       )
     }
+    if (typeof left === 'string') this.compared(left, right)
     switch (expression.operator) {
       case '<':
         return left < right
@@ -300,6 +327,7 @@ class Interpreter {
     const areAddable = [left, right].every((side) => typeof side === 'number' || typeof side === 'string')
     if (!areAddable) return this.fail(expression, `${nameOf(left)} + ${nameOf(right)} cannot be added`)
     const text = `${left}${right}`
+    this.environment.budget.spend(text.length >> 4)
     return text.length > TEXT_LENGTH_MAX ? this.fail(expression, 'text grows too long') : text
   }
 

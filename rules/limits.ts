@@ -12,12 +12,14 @@ export interface RulesLimits {
   expressionDepthMax: number
   /** Nodes of one expression after functions are put in place; bounds what nested functions can grow to. */
   expressionNodesMax: number
+  /** The same for all of a file together, with the parts of regular expressions that counts multiply. */
+  expandedNodesMax: number
   /** Rule nodes inside one another. Paths end at 32 keys, so deeper rules could never apply. */
   treeDepthMax: number
   /**
    * Steps one read or write may cost: one per node of each evaluated expression, one per 64 characters that a
-   * string method looks at, four per character that a regular expression looks at. Ten million steps take
-   * roughly a tenth of a second.
+   * string method looks at, four per character that a plain regular expression looks at. Ten million steps take
+   * roughly a tenth of a second, and a few times that where they go into long texts.
    */
   stepsMax: number
 }
@@ -27,6 +29,7 @@ export const defaultLimits: RulesLimits = {
   expressionLengthMax: 64 * 1024,
   expressionDepthMax: 400,
   expressionNodesMax: 50_000,
+  expandedNodesMax: 2_000_000,
   treeDepthMax: 128,
   stepsMax: 10_000_000,
 }

@@ -2,9 +2,9 @@
  * Load: rules text -> ruleset, or every error in it. Never throws on a bad text, whoever wrote it.
  */
 import type { Expression } from './ast.ts'
-import { checkRule } from './checker.ts'
+import { checkRule, type Report } from './checker.ts'
 import type { RulesError, RulesErrorCode } from './errors.ts'
-import { type Expanded, ExpandProblem, expand, type NamedFunction } from './expand.ts'
+import { type Expanded, ExpandProblem, expand, type Growth, type NamedFunction } from './expand.ts'
 import { parseJsonDialect } from './json-dialect.ts'
 import { defaultLimits, type RulesLimits } from './limits.ts'
 import { parseExpression } from './parser.ts'
@@ -95,6 +95,8 @@ class Loader {
   private readonly functions = new Map<string, NamedFunction>()
   /** Facts of sound expressions. Rules are copied within their file, and a copy need not be checked again. */
   private readonly sound = new Map<string, RuleFacts>()
+  private readonly growth: Growth = { nodes: 0 }
+  private isOutgrownTold = false
 
   constructor(source: Source, limits: RulesLimits, file: RulesFile) {
     this.source = source
@@ -148,6 +150,7 @@ class Loader {
     const key = `${scope.kind}/${[...scope.captures.keys()].join('/')}/\n${String(rule.value)}`
     let facts = this.sound.get(key) ?? null
     if (facts === null) {
+      if (this.isOutgrown(rule)) return null
       const checked = this.checked(rule, scope)
       if (checked === null) return null
       facts = factsOf(checked.expression, checked.hasChanged)
@@ -156,15 +159,30 @@ class Loader {
     return facts
   }
 
+  /** Whether the file is more than is looked at to its end; told of once. */
+  private isOutgrown(rule: RuleSource): boolean {
+    // Nobody is told of further errors.
+    if (this.source.isFull) return true
+    const { expandedNodesMax } = this.limits
+    if (this.growth.nodes <= expandedNodesMax) return false
+    if (!this.isOutgrownTold) {
+      const message = `Functions and counted patterns, written out, make more than ${expandedNodesMax} parts.`
+      this.report('limit', rule, { start: 0, end: 1 }, message, 'rules from here on were not checked')
+    }
+    this.isOutgrownTold = true
+    return true
+  }
+
   private checked(rule: RuleSource, scope: Scope): Expanded | null {
     const parsed = this.parse(rule)
     const expanded = parsed === null ? null : this.expanded(parsed, rule)
     if (expanded === null) return null
     let isSound = true
-    checkRule(expanded.expression, scope, (code, span, message, hint) => {
+    const report: Report = (code, span, message, hint) => {
       isSound = false
       this.report(code, rule, span, message, hint)
-    })
+    }
+    checkRule(expanded.expression, scope, report, this.growth)
     return isSound ? expanded : null
   }
 
@@ -183,7 +201,7 @@ class Loader {
   private expanded(expression: Expression, rule: RuleSource): Expanded | null {
     if (this.functions.size === 0) return { expression, hasChanged: false }
     try {
-      return expand(expression, this.functions, this.limits)
+      return expand(expression, this.functions, this.limits, this.growth)
     } catch (problem) {
       if (!(problem instanceof ExpandProblem)) throw problem
       this.report('type', rule, problem.span, problem.message, problem.hint)

@@ -3,6 +3,7 @@
  * exactly as the server decides it on the store: server values resolved first, all locations applied at once.
  */
 import {
+  assertApart,
   type Path,
   parsePath,
   parseValue,
@@ -69,8 +70,10 @@ function writesOf(operation: Operation, stored: Value): [Path, Value][] {
     operation.kind === 'update'
       ? Object.entries((operation.value ?? {}) as Record<string, unknown>)
       : [['', operation.kind === 'remove' ? null : operation.value]]
-  return body.map(([relative, raw]) => {
-    const path = [...base, ...parsePath(relative)]
+  const paths = body.map(([relative]) => [...base, ...parsePath(relative)])
+  if (paths.length > 1) assertApart(paths)
+  return body.map(([, raw], i) => {
+    const path = paths[i]!
     const value = parseValue(raw ?? null, path.length)
     return [path, resolveServerValues(value, valueAt(stored, path), operation.nowMs)]
   })

@@ -1,5 +1,5 @@
-/** Files that a command is given: what cannot be read is told in one line. */
-import { readFile } from 'node:fs/promises'
+/** Files that a command is given: what cannot be read or written is told in one line. */
+import { readFile, writeFile } from 'node:fs/promises'
 
 /** A file, or what is in it, cannot be used as asked. */
 export class InputError extends Error {}
@@ -7,7 +7,7 @@ export class InputError extends Error {}
 const PROBLEMS: Readonly<Record<string, string>> = {
   ENOENT: 'does not exist',
   EISDIR: 'is a folder',
-  EACCES: 'may not be read',
+  EACCES: 'is closed to this user',
 }
 
 /** @throws {InputError} */
@@ -15,7 +15,20 @@ export async function readInput(file: string): Promise<Uint8Array> {
   try {
     return await readFile(file)
   } catch (error) {
-    const { code = '', message } = error as NodeJS.ErrnoException
-    throw new InputError(`${file}: ${PROBLEMS[code] ?? message}`)
+    throw inputError(file, error)
   }
+}
+
+/** @throws {InputError} */
+export async function writeOutput(file: string, text: string): Promise<void> {
+  try {
+    await writeFile(file, text)
+  } catch (error) {
+    throw inputError(file, error)
+  }
+}
+
+function inputError(file: string, error: unknown): InputError {
+  const { code = '', message } = error as NodeJS.ErrnoException
+  return new InputError(`${file}: ${PROBLEMS[code] ?? message}`)
 }

@@ -6,6 +6,7 @@
  * anything else makes it literal, ^ only first and $ only last in the pattern, flag i.
  */
 import { RE2JS } from 're2js'
+import type { Growth } from './expand.ts'
 
 export interface Matcher {
   /** Whether the pattern is found anywhere in the text. */
@@ -30,8 +31,21 @@ const REPEAT_MAX = 1000
  */
 const LAZY_PARTS_MAX = 10_000
 const SMALL_PROGRAM_SIZE = 250
+/** re2js gives up on larger patterns before it has made all of them. */
+const EAGER_PARTS_MAX = 100_000
+/** Compiling a part takes about as long as checking this many nodes of an expression. */
+const NODES_PER_PART = 4
+/** A table of states has at most about two to the power of this many rows. */
+const CHOICES_MAX = 12
+/** What it costs to make a state anew for each character, where the table outgrows its memory. */
+const STEPS_PER_STATE = 400
 
-export function compileRegex(pattern: string, flags: string): Matcher | RegexProblem {
+/** @param growth Takes what is compiled at once into account: so many of these would take long to load. */
+export function compileRegex(
+  pattern: string,
+  flags: string,
+  growth: Growth = { nodes: 0 },
+): Matcher | RegexProblem {
   if (flags !== '' && flags !== 'i') {
     return {
       message: 'regular expressions do not support flags other than i',
@@ -42,8 +56,12 @@ export function compileRegex(pattern: string, flags: string): Matcher | RegexPro
   const translator = new Translator(pattern)
   try {
     const translated = translator.translate()
-    const matcher = new LazyMatcher(translated, flags === 'i' ? RE2JS.CASE_INSENSITIVE : 0)
-    if (translator.mayBeTooLarge) matcher.compile()
+    const reFlags = flags === 'i' ? RE2JS.CASE_INSENSITIVE : 0
+    const matcher = new LazyMatcher(translated, reFlags, translator.mayOutgrowTable)
+    if (translator.mayBeTooLarge) {
+      growth.nodes += Math.min(translator.parts, EAGER_PARTS_MAX) * NODES_PER_PART
+      matcher.compile()
+    }
     return matcher
   } catch (error) {
     if (error instanceof DialectProblem) return { message: error.message, hint: error.hint, at: error.at }
@@ -60,11 +78,13 @@ export function compileRegex(pattern: string, flags: string): Matcher | RegexPro
 class LazyMatcher implements Matcher {
   private readonly pattern: string
   private readonly flags: number
+  private readonly mayOutgrowTable: boolean
   private compiled: RE2JS | null = null
 
-  constructor(pattern: string, flags: number) {
+  constructor(pattern: string, flags: number, mayOutgrowTable: boolean) {
     this.pattern = pattern
     this.flags = flags
+    this.mayOutgrowTable = mayOutgrowTable
   }
 
   compile(): RE2JS {
@@ -79,7 +99,8 @@ class LazyMatcher implements Matcher {
   /** Small programs run in a table of states; large ones may be walked as a whole for each character. */
   get stepsPerCharacter(): number {
     const size = this.compile().programSize()
-    return size <= SMALL_PROGRAM_SIZE ? 4 : size * 2
+    if (size > SMALL_PROGRAM_SIZE) return size * 2
+    return this.mayOutgrowTable ? STEPS_PER_STATE + size * 2 : 4
   }
 }
 
@@ -111,9 +132,24 @@ class Translator {
   private counts = 0
   private countSum = 0
   private hasNestedCounts = false
+  /** Characters, classes and groups so far, each as often as counts repeat it. */
+  parts = 0
+  /** Places so far at which more than one character, or nothing, goes on to the next place; counts multiply them. */
+  private choices = 0
+  /** Those that a match may be at several of at once, since it can have begun at any character or loop before. */
+  private openChoices = 0
+  private isOpen = true
 
   constructor(pattern: string) {
     this.pattern = pattern
+  }
+
+  /**
+   * Whether the states that the text can lead to may be too many to keep: after `a.{20}` each of the last 20
+   * characters may or may not have been an `a`.
+   */
+  get mayOutgrowTable(): boolean {
+    return this.openChoices > CHOICES_MAX
   }
 
   /** Whether re2js may refuse the pattern, or take long to compile it. */
@@ -125,6 +161,7 @@ class Translator {
     if (this.pattern[0] === '^') {
       this.out += '^'
       this.at = 1
+      this.isOpen = false
     }
     this.alternatives(0)
     if (this.at < this.pattern.length) this.fail('unmatched ) in regular expression')
@@ -145,7 +182,15 @@ class Translator {
       if (character !== '|') return
       this.out += '|'
       this.at += 1
+      // The `^` in front holds for the first alternative only.
+      if (depth === 0) this.isOpen = true
+      this.choose()
     }
+  }
+
+  private choose(): void {
+    this.choices += 1
+    if (this.isOpen) this.openChoices += 1
   }
 
   private sequence(depth: number): void {
@@ -161,9 +206,10 @@ class Translator {
         this.at += 1
         return
       }
-      const counts = this.counts
+      const { counts, choices, openChoices, parts } = this
       this.atom(character, depth)
-      this.quantifier(this.counts > counts)
+      this.parts += 1
+      this.quantifier(this.counts > counts, character === '(', { choices, openChoices, parts })
     }
   }
 
@@ -187,8 +233,10 @@ class Translator {
       case '.':
         this.out += '.'
         this.at += 1
+        this.choose()
         return
       case '\\':
+        if (CLASS_ESCAPES.has(this.pattern[this.at + 1] ?? '')) this.choose()
         this.out += this.escape()
         return
       default:
@@ -216,8 +264,15 @@ class Translator {
     this.at += 1
   }
 
-  /** @param hasCountsInside Whether what is repeated holds counts of its own. */
-  private quantifier(hasCountsInside: boolean): void {
+  /**
+   * @param hasCountsInside Whether what is repeated holds counts of its own.
+   * @param before What was counted before what is repeated.
+   */
+  private quantifier(
+    hasCountsInside: boolean,
+    isGroup: boolean,
+    before: { choices: number; openChoices: number; parts: number },
+  ): void {
     QUANTIFIER.lastIndex = this.at
     const found = QUANTIFIER.exec(this.pattern)
     if (found === null) return
@@ -228,6 +283,15 @@ class Translator {
     const least = found[1] === undefined ? 0 : Number(found[1])
     const most = found[3] === undefined || found[3] === '' ? least : Number(found[3])
     this.countSum += most
+    const isLoop = found[0] === '*' || found[0] === '+' || found[3] === ''
+    const times = Math.max(1, most)
+    this.parts = before.parts + (this.parts - before.parts) * times
+    this.choices = before.choices + (this.choices - before.choices) * times
+    this.openChoices = before.openChoices + (this.openChoices - before.openChoices) * times
+    for (let i = least; i < (found[1] === undefined ? 1 : most); i++) this.choose()
+    // Within a looped group, as behind any loop, several rounds are under way at once.
+    if (isLoop && isGroup && !this.isOpen) this.openChoices += this.choices - before.choices
+    if (isLoop) this.isOpen = true
     if (least > REPEAT_MAX || most > REPEAT_MAX) {
       this.fail(`a repetition may count to at most ${REPEAT_MAX}`, 'compare `.length` for longer texts')
     }
@@ -264,6 +328,7 @@ class Translator {
     if (isEmpty) this.fail('empty class in regular expression')
     this.at += 1
     this.out += `${out}]`
+    this.choose()
   }
 
   /** One character, one class escape or one range inside brackets. */

@@ -225,8 +225,11 @@ function readFunctions(source: Source, json: Json): FunctionSource[] {
     const name = signature[1]!
     const parameters = signature[2] === undefined ? [] : signature[2].split(',').map((word) => word.trim())
     const body = readRule(source, 'read', value)
+    const twice = parameters.find((parameter, i) => parameter !== '' && parameters.indexOf(parameter) < i)
     if (body === null) {
       source.report('structure', value, INVALID_EXPRESSION)
+    } else if (twice !== undefined) {
+      source.report('structure', key, `Function '${clip(name)}' has two parameters '${clip(twice)}'.`)
     } else if (functions.has(name)) {
       source.report('structure', key, `Function '${clip(name)}' is already defined.`)
     } else {

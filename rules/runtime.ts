@@ -5,6 +5,7 @@
 import { KEY_BYTES_MAX, type Leaf, PATH_DEPTH_MAX, type Path } from '../protocol/index.ts'
 import { type DataView, OBJECT } from './data-view.ts'
 import type { Matcher } from './regexp.ts'
+import { isQuickSearch, occurrences } from './text-search.ts'
 
 /** Thrown where an operation meets a value of the wrong type: the rule as a whole does not grant. */
 export const FAILED = Symbol('rule failed')
@@ -13,6 +14,8 @@ export const OVER_BUDGET = Symbol('rule over budget')
 
 /** Longer strings than the database may hold cannot equal anything in it. */
 const TEXT_LENGTH_MAX = 16 * 1024 * 1024
+/** Looking at a text of up to this many characters costs no more than any other step. */
+const SHORT_LENGTH = 1024
 /** No path that exists is longer than this. */
 const PATH_TEXT_MAX = PATH_DEPTH_MAX * (KEY_BYTES_MAX + 1)
 
@@ -52,15 +55,17 @@ export function part(value: unknown): string {
   throw FAILED
 }
 
-export function glue(a: string, b: string): string {
+export function glue(a: string, b: string, budget: Budget): string {
   const text = a + b
   if (text.length > TEXT_LENGTH_MAX) throw FAILED
+  // Nothing is copied yet, but whoever looks into the text has it copied.
+  if (text.length > SHORT_LENGTH) budget.spend(text.length >> 4)
   return text
 }
 
-export function add(a: unknown, b: unknown): number | string {
+export function add(a: unknown, b: unknown, budget: Budget): number | string {
   if (typeof a === 'number' && typeof b === 'number') return a + b
-  if (typeof a === 'string' || typeof b === 'string') return glue(part(a), part(b))
+  if (typeof a === 'string' || typeof b === 'string') return glue(part(a), part(b), budget)
   throw FAILED
 }
 
@@ -72,21 +77,27 @@ export function divide(a: number, b: number): number {
 /** Objects, stored or claimed, equal nothing, themselves included. */
 export function same(a: unknown, b: unknown, budget: Budget): boolean {
   if (typeof a === 'string') {
-    if (a.length > 1024 && typeof b === 'string') budget.spend(a.length >> 6)
+    if (typeof b === 'string') compared(a, b, budget)
     return a === b
   }
   return a === b && typeof a !== 'symbol' && (typeof a !== 'object' || a === null)
 }
 
-export function below(a: unknown, b: unknown): boolean {
-  if (typeof a === 'number' ? typeof b !== 'number' : typeof a !== 'string' || typeof b !== 'string')
-    throw FAILED
+/** Comparing goes through texts up to where they differ. */
+function compared(a: string, b: string, budget: Budget): void {
+  const length = Math.min(a.length, b.length)
+  if (length > SHORT_LENGTH) budget.spend(length >> 6)
+}
+
+export function below(a: unknown, b: unknown, budget: Budget): boolean {
+  if (typeof a === 'string' && typeof b === 'string') compared(a, b, budget)
+  else if (typeof a !== 'number' || typeof b !== 'number') throw FAILED
   return (a as number) < (b as number)
 }
 
-export function atMost(a: unknown, b: unknown): boolean {
-  if (typeof a === 'number' ? typeof b !== 'number' : typeof a !== 'string' || typeof b !== 'string')
-    throw FAILED
+export function atMost(a: unknown, b: unknown, budget: Budget): boolean {
+  if (typeof a === 'string' && typeof b === 'string') compared(a, b, budget)
+  else if (typeof a !== 'number' || typeof b !== 'number') throw FAILED
   return (a as number) <= (b as number)
 }
 
@@ -120,7 +131,7 @@ export function isOneOf(value: unknown, list: readonly unknown[], budget: Budget
 export function contains(text: unknown, part: unknown, budget: Budget): boolean {
   if (typeof text !== 'string' || typeof part !== 'string') throw FAILED
   budget.spend(text.length >> 6)
-  return text.includes(part)
+  return isQuickSearch(text, part) ? text.includes(part) : searched(text, part, budget).next().done !== true
 }
 
 export function beginsWith(text: unknown, start: unknown, budget: Budget): boolean {
@@ -143,12 +154,25 @@ export function replace(text: unknown, from: unknown, to: unknown, budget: Budge
     // Counted before it is made: a few chained calls could otherwise ask for more memory than there is.
     const growth = to.length - from.length
     if (from === '') length += growth * (text.length + 1)
-    else
+    else if (isQuickSearch(text, from))
       for (let at = text.indexOf(from); at >= 0; at = text.indexOf(from, at + from.length)) length += growth
+    else for (const _ of searched(text, from, budget)) length += growth
     if (length > TEXT_LENGTH_MAX) throw FAILED
   }
   budget.spend(Math.max(length, text.length) >> 4)
-  return text.replaceAll(from, () => to)
+  if (isQuickSearch(text, from)) return text.replaceAll(from, () => to)
+  const pieces: string[] = []
+  let end = 0
+  for (const at of searched(text, from, budget)) {
+    pieces.push(text.slice(end, at))
+    end = at + from.length
+  }
+  return [...pieces, text.slice(end)].join(to)
+}
+
+function searched(text: string, part: string, budget: Budget): Iterator<number> & Iterable<number> {
+  budget.spend((text.length + part.length) >> 2)
+  return occurrences(text, part)
 }
 
 export function toLowerCase(text: unknown, budget: Budget): string {
@@ -244,13 +268,13 @@ export class Snapshot {
 }
 
 /** All names are looked at before the first read: a name that is no string is an error whatever is missing. */
-export function hasAll(view: DataView, path: Path, names: readonly unknown[]): boolean {
+export function hasAll({ view, path }: Snapshot, names: readonly unknown[]): boolean {
   for (const name of names) if (typeof name !== 'string') throw FAILED
   for (const name of names) if (view.valueAt([...path, ...splitKeys(name as string)]) === null) return false
   return true
 }
 
-export function countChildren(view: DataView, path: Path, budget: Budget): number {
+export function countChildren({ view, path }: Snapshot, budget: Budget): number {
   if (view.valueAt(path) !== OBJECT) return 0
   let count = 0
   for (const _ of view.childKeysAt(path)) {

@@ -22,6 +22,11 @@ export class Source {
     this.text = text
   }
 
+  /** Whether further errors would not be kept. */
+  get isFull(): boolean {
+    return this.errors.length >= ERRORS_MAX
+  }
+
   placeAt(offset: number): Place {
     const starts = this.starts()
     let low = 0
@@ -49,7 +54,7 @@ export class Source {
   }
 
   report(code: RulesErrorCode, span: Span, message: string, hint: string | null = null): void {
-    if (this.errors.length >= ERRORS_MAX) return
+    if (this.isFull) return
     this.errors.push({ code, message, hint, ...this.snippet(span) })
   }
 

@@ -18,7 +18,7 @@ import { parseValue, type Value } from '../protocol/index.ts'
 import type { Decision } from './decision.ts'
 import type { Tracer } from './evaluation.ts'
 import { decide, type Operation, type OperationKind } from './operation.ts'
-import type { RuleQuery } from './query.ts'
+import { parseRuleQuery, type RuleQuery } from './query.ts'
 import type { Ruleset } from './ruleset.ts'
 
 export interface Table {
@@ -66,20 +66,52 @@ export const DEFAULT_NOW_MS = 1_760_000_000_000
 /** What is wrong with the shape of a table, one line each; empty when it can run. */
 export function tableProblems(table: unknown): string[] {
   if (typeof table !== 'object' || table === null) return ['a table is an object with `tests`']
-  const { tests, users } = table as Partial<Table>
+  const { tests, users, now } = table as { tests?: unknown; users?: unknown; now?: unknown }
   if (!Array.isArray(tests)) return ['a table has `tests`, a list']
   const problems: string[] = []
-  for (const [i, test] of tests.entries()) {
+  if (users !== undefined && !isObject(users)) problems.push('`users` is an object from names to auth')
+  if (now !== undefined && typeof now !== 'number') problems.push('`now` is a number of milliseconds')
+  for (const [i, test] of (tests as unknown[]).entries()) {
     const at = `tests[${i}]`
+    if (!isObject(test)) {
+      problems.push(`${at} is not an object`)
+      continue
+    }
     const kinds = KINDS.filter((kind) => test[kind] !== undefined)
     if (kinds.length !== 1)
       problems.push(`${at} has ${kinds.length} of ${KINDS.join(', ')}; it has exactly one`)
-    if (!EXPECTED.includes(test.expect)) problems.push(`${at}.expect is one of ${EXPECTED.join(', ')}`)
-    if (typeof test.as === 'string' && !(users !== undefined && Object.hasOwn(users, test.as))) {
-      problems.push(`${at}.as is \`${test.as}\`, which is not in \`users\``)
+    if (!EXPECTED.includes(test['expect'] as Expected))
+      problems.push(`${at}.expect is one of ${EXPECTED.join(', ')}`)
+    else if (kinds.length === 1) problems.push(...operationProblems(test, kinds[0]!, at))
+    const { as, now } = test
+    if (typeof as === 'string') {
+      if (!isObject(users) || !Object.hasOwn(users, as))
+        problems.push(`${at}.as is \`${as}\`, which is not in \`users\``)
+    } else if (as !== undefined && as !== null && !isObject(as)) {
+      problems.push(`${at}.as is a name from \`users\`, an auth object or null`)
+    }
+    if (now !== undefined && typeof now !== 'number') problems.push(`${at}.now is a number of milliseconds`)
+  }
+  return problems
+}
+
+function operationProblems(test: Record<string, unknown>, kind: OperationKind, at: string): string[] {
+  const { value, query } = test
+  const problems: string[] = []
+  if (typeof test[kind] !== 'string') problems.push(`${at}.${kind} is a path such as "/rooms/r1"`)
+  if (kind === 'update' && !isObject(value)) problems.push(`${at}.value of an update maps paths to values`)
+  if (query !== undefined) {
+    try {
+      parseRuleQuery(query)
+    } catch (error) {
+      problems.push(`${at}.query: ${(error as Error).message}`)
     }
   }
   return problems
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 export function runTable(ruleset: Ruleset, table: Table, tracer: Tracer | null = null): TableResult[] {

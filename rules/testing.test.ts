@@ -110,6 +110,38 @@ test('a table says what is wrong with its shape', () => {
     'tests[0].as is `kim`, which is not in `users`',
   ])
   expect(tableProblems(null)).toEqual(['a table is an object with `tests`'])
+  expect(
+    tableProblems({
+      users: null,
+      now: 'today',
+      tests: [
+        null,
+        { get: 5, as: 5, now: 'x', query: { limit: 1 }, expect: 'deny' },
+        { as: 'kim', update: '/', value: [1], expect: 'deny' },
+      ],
+    }),
+  ).toEqual([
+    '`users` is an object from names to auth',
+    '`now` is a number of milliseconds',
+    'tests[0] is not an object',
+    'tests[1].get is a path such as "/rooms/r1"',
+    expect.stringContaining('tests[1].query: query has no `limit`'),
+    'tests[1].as is a name from `users`, an auth object or null',
+    'tests[1].now is a number of milliseconds',
+    'tests[2].value of an update maps paths to values',
+    'tests[2].as is `kim`, which is not in `users`',
+  ])
+})
+
+test('an update that no database would take fails its test', () => {
+  const [result] = runTable(rules.ruleset, {
+    tests: [{ update: '/', value: { a: 1, 'a/b': 2 }, expect: 'deny' }],
+  })
+
+  expect(result).toMatchObject({
+    passed: false,
+    problem: 'path `/a` is an ancestor of `/a/b` in the same update',
+  })
 })
 
 test('a path no database would take fails its test, not the run', () => {

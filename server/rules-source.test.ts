@@ -137,6 +137,27 @@ test('a change with errors is told about and changes nothing; mended, it counts'
   expect(rules.rulesetOf('default').source).toBe(CLOSED)
 })
 
+test('a file that is no UTF-8 is refused, as everywhere else', async () => {
+  const { file, rules, logged } = open(OPEN)
+  const before = rules.rulesetOf('a')
+  const spoilt = Buffer.from('{"rules": {"caf?": {".read": true}}}')
+  spoilt[spoilt.indexOf('?')] = 0xe9
+  writeFileSync(file, spoilt)
+
+  expect(await logged('the rules file has errors')).toContain('Invalid UTF-8.')
+  expect(rules.rulesetOf('a')).toBe(before)
+})
+
+test('a file that changes is taken anew beside one that is written to without a pause', async () => {
+  const { file, folder, rules, changed } = open(CLOSED)
+  const log = setInterval(() => writeFileSync(join(folder, 'server.log'), 'line\n', { flag: 'a' }), 5)
+  onTestFinished(() => clearInterval(log))
+  writeFileSync(file, OPEN)
+
+  expect(await changed()).toBe(null)
+  expect(rules.rulesetOf('a').source).toBe(OPEN)
+})
+
 test('a file that is deleted leaves its rules in force, and counts when it is back', async () => {
   const { rules, file, logged, changed } = open(OPEN)
 

@@ -46,16 +46,20 @@ export class RulesFileError extends Error {}
 const OWN_RULES_FILE = 'rules.json'
 /** Editors write a file in several steps: this much quiet means that they are done. */
 const QUIET_MS = 50
+/** A folder in which something changes all the time, such as a log, is looked into nevertheless. */
+const RESTLESS_MS = 500
 
 export class RulesSource {
   readonly #options: RulesSourceOptions
   readonly #own = new Map<string, Ruleset | null>()
   #shared: Ruleset
   /** Content of the rules file as it was last looked at, valid or not; null while there is none. */
-  #seenText: string | null = null
+  #seen: Buffer | null = null
   #seenStamp = ''
   #watcher: FSWatcher | null = null
   #quiet: NodeJS.Timeout | null = null
+  /** When the first change came that was not looked into yet, by the monotonic clock. */
+  #restlessSinceMs = 0
   /** Hears of new rules: for one database, or with null for all that have none of their own. */
   onChange: (database: string | null) => void = () => {}
 
@@ -128,15 +132,17 @@ export class RulesSource {
 
   #loadFirst(): Ruleset {
     const { file, isDev } = this.#options
-    const text = this.#readFile()
-    if (text === null) return isDev ? allowAll : denyAll
-    const loaded = loadRuleset(text)
+    const bytes = this.#readFile()
+    if (bytes === null) return isDev ? allowAll : denyAll
+    const loaded = loadRuleset(bytes)
     if (loaded.ok) return loaded.ruleset
     throw new RulesFileError(describeErrors(loaded.errors, file))
   }
 
   #changed(): void {
-    if (this.#quiet !== null) clearTimeout(this.#quiet)
+    if (this.#quiet === null) this.#restlessSinceMs = performance.now()
+    else if (performance.now() - this.#restlessSinceMs > RESTLESS_MS) return
+    else clearTimeout(this.#quiet)
     this.#quiet = setTimeout(() => {
       this.#quiet = null
       this.#lookAgain()
@@ -146,22 +152,22 @@ export class RulesSource {
 
   #lookAgain(): void {
     const { file, logger } = this.#options
-    const before = this.#seenText
-    let text: string | null
+    const before = this.#seen
+    let bytes: Buffer | null
     try {
       // The folder may hold other things that change all the time; only a file that is another is read.
       if (stampOf(file) === this.#seenStamp) return
-      text = this.#readFile()
+      bytes = this.#readFile()
     } catch (error) {
       logger.error({ rules: file, err: error }, 'the rules file cannot be read; the rules stay as they were')
       return
     }
-    if (text === before) return
-    if (text === null) {
+    if (bytes === null ? before === null : before?.equals(bytes)) return
+    if (bytes === null) {
       logger.warn({ rules: file }, 'the rules file is gone; its rules stay in force until the server ends')
       return
     }
-    const loaded = loadRuleset(text)
+    const loaded = loadRuleset(bytes)
     if (!loaded.ok) {
       const problem = describeErrors(loaded.errors, file)
       logger.error({ rules: file, problem }, 'the rules file has errors; the rules stay as they were')
@@ -172,16 +178,17 @@ export class RulesSource {
     this.onChange(null)
   }
 
-  #readFile(): string | null {
+  /** As bytes: decoding them here would hide that they are no UTF-8. */
+  #readFile(): Buffer | null {
     const { file } = this.#options
     this.#seenStamp = stampOf(file)
     try {
-      this.#seenText = readFileSync(file, 'utf8')
+      this.#seen = readFileSync(file)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-      this.#seenText = null
+      this.#seen = null
     }
-    return this.#seenText
+    return this.#seen
   }
 
   #ownOf(database: string): Ruleset | null {

@@ -2,6 +2,7 @@
  * From what a client sent to the entries of a write: values parsed, paths joined, overlaps refused. Shared by all wires.
  */
 import {
+  assertApart,
   childOf,
   formatPath,
   type Leaf,
@@ -84,33 +85,8 @@ export function updateEntries(base: Path, children: UpdateEntries): Entry[] {
     }
     return entryAt(path, value)
   })
-  if (entries.length > 1) assertApart(entries)
+  if (entries.length > 1) assertApart(entries.map(({ path }) => path))
   return entries
-}
-
-/** Two locations of one update, one within the other, would leave the outcome to chance. */
-function assertApart(entries: readonly Entry[]): void {
-  const paths = new Set<string>()
-  for (const { path } of entries) {
-    const text = formatPath(path)
-    if (paths.has(text)) throw new RequestError('invalidPath', `path \`${text}\` occurs twice in one update`)
-    paths.add(text)
-  }
-  for (const { path } of entries) {
-    let prefix = ''
-    if (path.length > 0 && paths.has('/')) throw overlap('/', path)
-    for (let depth = 0; depth < path.length - 1; depth++) {
-      prefix += `/${path[depth]!}`
-      if (paths.has(prefix)) throw overlap(prefix, path)
-    }
-  }
-}
-
-function overlap(ancestor: string, path: Path): RequestError {
-  return new RequestError(
-    'invalidPath',
-    `path \`${ancestor}\` is an ancestor of \`${formatPath(path)}\` in the same update`,
-  )
 }
 
 /** Where the rules look: a priority belongs to the node above it. */
