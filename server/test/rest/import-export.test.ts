@@ -2,6 +2,8 @@
  * `hearth import` and `hearth export`, from the command line to the disk and back.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { PassThrough, Readable, Writable } from 'node:stream'
 import { describe, expect, test } from 'vitest'
@@ -113,6 +115,34 @@ describe('a running server', () => {
     expect([imported.code, exported.code, exported.out]).toEqual([0, 0, ''])
     expect(after.body).toEqual(value)
     expect(JSON.parse(readFileSync(join(server.folder, 'out.json'), 'utf8'))).toEqual(value)
+  })
+
+  test('is not asked again and again for more than a page holds, when children are small and many', async (t) => {
+    const server = await serveRest(t)
+    const messages = Array.from({ length: 30_000 }, (_, i) => [
+      `k${i}`,
+      { at: i, name: 'n', text: 't', likes: 1 },
+    ])
+    await ask(server, '/list.json', { method: 'PUT', body: Object.fromEntries(messages), headers: AS_ADMIN })
+    const statuses: number[] = []
+    const proxy = createServer(async (request, response) => {
+      const answer = await fetch(server.url + request.url)
+      statuses.push(answer.status)
+      response.writeHead(answer.status, { 'hearth-revision': answer.headers.get('hearth-revision') ?? '' })
+      response.end(await answer.text())
+    })
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
+    t.onTestFinished(() => proxy.close())
+
+    const exported = await hearth([
+      'export',
+      '--url',
+      `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`,
+    ])
+
+    expect(Object.keys(JSON.parse(exported.out).list).length).toBe(30_000)
+    // The root, the list, and a first page that grew too far.
+    expect(statuses.filter((status) => status === 400).length).toBeLessThanOrEqual(4)
   })
 
   test('is not overwritten unless asked to', async (t) => {
