@@ -82,6 +82,7 @@ async function run(
 ): Promise<void> {
   let close = async (): Promise<void> => {}
   try {
+    assertTarget(flags)
     check()
     const opened = flags.data === undefined ? null : await serveFolder(flags.data, flags, mayBeNew)
     if (opened !== null) close = opened.close
@@ -116,11 +117,22 @@ async function runImport(
   progress.end(bytes, `${values.toLocaleString('en')} values`)
 }
 
+function assertTarget({ url, data, rules }: Flags): void {
+  if (url !== undefined && data !== undefined) throw new UsageError('--url and --data: give one of them')
+  if (rules === undefined) return
+  if (data === undefined)
+    throw new UsageError('--rules goes with --data; a running server has rules of its own')
+  // Without them the indexes would be missing, and nobody would notice before the server builds them.
+  if (!existsSync(rules)) throw new TransferError(`${rules} does not exist`)
+}
+
 function assertSource(file: string, flags: { overwrite?: boolean; merge?: boolean }): void {
   if (flags.overwrite === true && flags.merge === true) {
     throw new UsageError('--overwrite and --merge: give one of them')
   }
-  if (file !== '-' && !existsSync(file)) throw new TransferError(`${file} does not exist`)
+  if (file === '-') return
+  if (!existsSync(file)) throw new TransferError(`${file} does not exist`)
+  if (statSync(file).isDirectory()) throw new TransferError(`${file} is a folder; expected a file of JSON`)
 }
 
 async function runExport(

@@ -16,6 +16,7 @@ import {
   onValue,
   orderByChild,
   push,
+  type Query,
   query,
   ref,
   remove,
@@ -71,12 +72,23 @@ function element<T extends HTMLElement>(id: string): T {
 }
 
 /** The server decides. What it refuses is taken back by the SDK, and said here until the user's next act. */
-async function attempt(write: Promise<unknown>): Promise<void> {
+async function attempt(write: Promise<unknown>): Promise<boolean> {
   try {
     await write
+    return true
   } catch (error) {
-    element('problem').textContent = (error as Error).message
+    tellProblem('The server refused it, so it was taken back', error as Error)
+    return false
   }
+}
+
+function tellProblem(what: string, { message }: Error): void {
+  element('problem').textContent = `${what} (${message})`
+}
+
+/** Listens; a listen that rules refuse, at once or later, is said, too. */
+function follow(source: Query, heard: (snapshot: DataSnapshot) => void): void {
+  onValue(source, heard, (error) => tellProblem('The server does not let this page read the room', error))
 }
 
 function followPresence(): void {
@@ -87,29 +99,36 @@ function followPresence(): void {
     status.classList.toggle('online', isOnline)
     if (!isOnline) return
     // First the server learns what to do when this page is gone, then that it is here: never the other way round.
-    await onDisconnect(me).remove()
+    if (!(await attempt(onDisconnect(me).remove()))) return
     await attempt(set(me, { name, since: serverTimestamp() }))
   })
-  onValue(ref(db, `rooms/${room}/online`), (snapshot) => {
+  follow(ref(db, `rooms/${room}/online`), (snapshot) => {
     element('people').replaceChildren(...childrenOf<Person>(snapshot).map(([, person]) => personItem(person)))
   })
 }
 
+/** Keys of messages that the server has not answered yet: offline, they wait. */
+const sending = new Set<string>()
+let counts: Record<string, number> = {}
+let shown: [string, Message][] = []
+
 function followMessages(): void {
-  let counts: Record<string, number> = {}
-  let shown: [string, Message][] = []
-  const show = (): void =>
-    element('messages').replaceChildren(
-      ...shown.map(([key, message]) => messageItem(key, message, counts[key] ?? 0)),
-    )
-  onValue(query(messages, orderByChild('at'), limitToLast(SHOWN)), (snapshot) => {
+  follow(query(messages, orderByChild('at'), limitToLast(SHOWN)), (snapshot) => {
     shown = childrenOf<Message>(snapshot)
-    show()
+    showMessages()
   })
-  onValue(likes, (snapshot) => {
+  follow(likes, (snapshot) => {
     counts = (snapshot.val() as Record<string, number> | null) ?? {}
-    show()
+    showMessages()
   })
+}
+
+function showMessages(): void {
+  const list = element('messages')
+  // Who has scrolled up to read is left there.
+  const isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40
+  list.replaceChildren(...shown.map(([key, message]) => messageItem(key, message, counts[key] ?? 0)))
+  if (isAtEnd) list.scrollTop = list.scrollHeight
 }
 
 function childrenOf<T>(snapshot: DataSnapshot): [key: string, value: T][] {
@@ -129,6 +148,7 @@ function personItem({ name, isTyping }: Person): HTMLElement {
 function messageItem(key: string, message: Message, likeCount: number): HTMLElement {
   const item = document.createElement('li')
   item.dataset['key'] = key
+  item.classList.toggle('sending', sending.has(key))
   const author = document.createElement('b')
   author.textContent = message.name
   const text = document.createElement('span')
@@ -157,6 +177,16 @@ function button(label: string, className: string, act: () => Promise<unknown>): 
   return made
 }
 
+async function send(message: object): Promise<boolean> {
+  const { key } = push(messages)
+  // Before it is written, since that is when the page hears of it.
+  sending.add(key!)
+  const isSent = await attempt(set(ref(db, `rooms/${room}/messages/${key}`), message))
+  sending.delete(key!)
+  showMessages()
+  return isSent
+}
+
 function followForm(): void {
   const text = element<HTMLInputElement>('text')
   const isTyping = ref(db, `rooms/${room}/online/${me.key}/isTyping`)
@@ -178,7 +208,10 @@ function followForm(): void {
     stopTyping()
     const message = { name, text: text.value, at: serverTimestamp(), ...(uid === null ? {} : { uid }) }
     text.value = ''
-    void attempt(Promise.resolve(push(messages, message)))
+    void send(message).then((isSent) => {
+      // Not lost: to be said in other words.
+      if (!isSent && text.value === '') text.value = message.text
+    })
   })
 }
 

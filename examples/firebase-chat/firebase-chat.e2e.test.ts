@@ -158,6 +158,7 @@ describe.skipIf(chromiumPath === null).each([WEB_SOCKET, LONG_POLLING])('$name',
     await bob.say('x'.repeat(201))
     await bob.shows('#problem', /permission.denied/i)
     await bob.misses('#messages li', 'xxx')
+    expect(await bob.page.inputValue('#text')).toBe('x'.repeat(201))
     await bob.page.click('.take-back')
     await bob.shows('#messages li', 'this stays')
     await bob.say('and this')
@@ -180,15 +181,45 @@ describe.skipIf(chromiumPath === null).each([WEB_SOCKET, LONG_POLLING])('$name',
     await sample.server.close()
     await ada.shows('#status', 'offline')
     await ada.say('said while the server was away')
+    await ada.shows('#messages .sending', 'said while the server was away')
     await serve(t, sample.folder, sample.server.address.port)
 
     await bob.shows('#messages li', 'said while the server was away')
     await ada.shows('#status', 'online')
     await ada.shows('#people li', 'Bob')
+    await ada.misses('#messages .sending', 'said while the server was away')
     expect(await bob.page.locator('#messages span').allTextContents()).toEqual([
       'before',
       'said while the server was away',
     ])
+  })
+})
+
+describe.skipIf(chromiumPath === null)('a page', () => {
+  test('shows the newest messages and the field in one screen, however many there are', {
+    timeout: 60_000,
+  }, async (t) => {
+    const sample = await startSample(t)
+    const ada = await sample.open({ name: 'Ada' })
+    const bob = await sample.open({ name: 'Bob' })
+    for (let i = 0; i < 60; i++) await ada.say(`message ${i}.`)
+
+    await bob.shows('#messages li', 'message 59.')
+    await bob.page.waitForFunction(() => {
+      const list = document.getElementById('messages')!.getBoundingClientRect()
+      const newest = document.querySelector('#messages li:last-child')!.getBoundingClientRect()
+      return newest.bottom <= list.bottom && document.documentElement.scrollHeight <= window.innerHeight
+    })
+  })
+
+  test('says that it may not read', { timeout: 60_000 }, async (t) => {
+    const sample = await startSample(t)
+    const closed = { headers: { Authorization: 'Bearer owner' }, method: 'PUT', body: '{"rules": {}}' }
+    await fetch(`${sample.server.url}/.settings/rules.json?ns=demo`, closed)
+
+    const ada = await sample.open({ name: 'Ada' })
+
+    await ada.shows('#problem', /does not let this page read.*permission_denied/i)
   })
 })
 

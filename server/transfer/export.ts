@@ -23,7 +23,8 @@ export interface Exported {
 
 /** Values of one page: a few milliseconds of the server's loop. */
 const NODES_MAX = 10_000
-/** Bytes a page should have. */
+/** Values and bytes a page should have: well below the most, since a page with more is read for nothing. */
+const PAGE_NODES = 7500
 const PAGE_BYTES = 1024 * 1024
 const COUNT_MAX = 5000
 /** Pages grow by this factor at most, since the next children may be larger. */
@@ -81,13 +82,15 @@ class Pages {
         after = key
       } else {
         this.#saw(page.revision)
-        const last = lastKey(page.text)
+        const children = JSON.parse(page.text) as object | null
+        const last = lastKey(children)
         if (last === null) break
         // The page is an object: its members go into the larger one as they are.
         await this.write(before + page.text.slice(1, -1))
         after = last
-        const ideal = Math.ceil((count * PAGE_BYTES) / page.text.length)
-        count = Math.min(COUNT_MAX, Math.max(1, Math.min(ideal, count * GROWTH)))
+        // The next children are likely as large as these.
+        const ideal = count * Math.min(PAGE_BYTES / page.text.length, PAGE_NODES / leavesOf(children))
+        count = Math.min(COUNT_MAX, Math.max(1, Math.min(Math.ceil(ideal), count * GROWTH)))
       }
       before = ','
     }
@@ -103,10 +106,17 @@ class Pages {
 }
 
 /** JSON objects have no order of their own. */
-function lastKey(text: string): string | null {
+function lastKey(children: object | null): string | null {
   let last: string | null = null
-  for (const key of Object.keys((JSON.parse(text) as object | null) ?? {})) {
+  for (const key of Object.keys(children ?? {})) {
     if (last === null || compareKeys(key, last) > 0) last = key
   }
   return last
+}
+
+function leavesOf(value: unknown): number {
+  if (typeof value !== 'object' || value === null) return 1
+  let leaves = 0
+  for (const child of Object.values(value)) leaves += leavesOf(child)
+  return leaves
 }

@@ -36,8 +36,8 @@ const BATCH_VALUES = 5000
 const OWN_KEYS = ['.priority', '.value', '.sv']
 
 export class ImportBatches implements JsonEvents {
-  /** Batches that are ready, oldest first; whoever writes takes them away. */
-  readonly ready: Batch[] = []
+  /** Batches that are ready, oldest first, and leaves read up to there; whoever writes takes them away. */
+  readonly ready: { batch: Batch; valueCount: number }[] = []
   /** Leaves read so far. */
   valueCount = 0
   readonly #frames: Frame[] = []
@@ -144,7 +144,7 @@ export class ImportBatches implements JsonEvents {
     })
     this.#bytes = 0
     this.#values = 0
-    if (batch.length > 0) this.ready.push(batch)
+    if (batch.length > 0) this.ready.push({ batch, valueCount: this.valueCount })
   }
 
   #pathOf(frame: Frame): Path {

@@ -34,16 +34,20 @@ export async function importJson(request: ImportRequest): Promise<{ bytes: numbe
   const batches = new ImportBatches(existing === 'merge')
   const reader = new JsonReader(batches, { depthMax: DEPTH_MAX, tokenBytesMax: TOKEN_BYTES_MAX })
   let bytes = 0
+  let storedCount = 0
   // The next batch is read while one is being written; never two are written at once, since a priority may come
   // after the node it belongs to.
   let writing: Promise<void> = Promise.resolve()
   const send = async (): Promise<void> => {
-    for (let batch = batches.ready.shift(); batch !== undefined; batch = batches.ready.shift()) {
+    for (let next = batches.ready.shift(); next !== undefined; next = batches.ready.shift()) {
+      const { batch, valueCount } = next
       await writing
       // Not before there is something to write; and what comes in one piece replaces all there is by itself.
       if (mustRemove && !isWhole(batch)) await client.remove(path)
       mustRemove = false
-      writing = write(client, path, batch)
+      writing = write(client, path, batch).then(() => {
+        storedCount = valueCount
+      })
       // Heard of at the next turn of the loop; until then nobody awaits it.
       writing.catch(() => {})
     }
@@ -61,10 +65,21 @@ export async function importJson(request: ImportRequest): Promise<{ bytes: numbe
     await writing
   } catch (error) {
     await writing.catch(() => {})
-    if (!(error instanceof JsonReadError)) throw error
-    throw new TransferError(`${request.name}:${reader.line}: ${error.message}`)
+    if (!(error instanceof JsonReadError || error instanceof TransferError)) throw error
+    const place = `${request.name}:${reader.line}:${reader.column}`
+    // What the server refuses was read before this place.
+    const what =
+      error instanceof JsonReadError ? `${place}: ${error.message}` : `${error.message}; before ${place}`
+    throw new TransferError(what + rest(storedCount, existing))
   }
   return { bytes, values: batches.valueCount }
+}
+
+/** A failed import is no transaction: what to do about the part that is there. */
+function rest(storedCount: number, existing: ImportRequest['existing']): string {
+  if (storedCount === 0) return ''
+  const next = existing === 'merge' ? 'repeat the import' : '--overwrite begins anew'
+  return `; the first ${storedCount.toLocaleString('en')} values are stored: mend it, and ${next}`
 }
 
 function isWhole(batch: Batch): boolean {

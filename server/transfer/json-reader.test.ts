@@ -108,3 +108,16 @@ test('nesting and strings are bounded', () => {
   expect(() => read('['.repeat(21))).toThrow('nested deeper than 20')
   expect(() => read(`"${'x'.repeat(1001)}"`, 10)).toThrow('a string of more than 1000 bytes')
 })
+
+test('tells the line and the byte in it, in whatever pieces the text comes', () => {
+  for (const size of [1, 3, 1000]) {
+    const nothing = () => {}
+    const events = { beginObject: nothing, beginArray: nothing, key: nothing, value: nothing, end: nothing }
+    const reader = new JsonReader(events, { depthMax: 20, tokenBytesMax: 1000 })
+    const bytes = Buffer.from('{"a": 1,\n\n  "é": [2, ?]}')
+    expect(() => {
+      for (let at = 0; at < bytes.length; at += size) reader.write(bytes.subarray(at, at + size))
+    }).toThrow('unexpected `?`')
+    expect([size, reader.line, reader.column]).toEqual([size, 3, 13])
+  }
+})

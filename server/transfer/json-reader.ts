@@ -15,7 +15,7 @@ export interface JsonEvents {
   end(): void
 }
 
-/** The text is not what it should be; `JsonReader.line` tells where. */
+/** The text is not what it should be; `JsonReader.line` and `column` tell where. */
 export class JsonReadError extends Error {}
 
 export interface JsonReaderLimits {
@@ -67,6 +67,11 @@ export class JsonReader {
   #isEscaped = false
   #hasEscapes = false
   #line = 1
+  /** Bytes before the chunk at hand, and before its line. */
+  #bytesBefore = 0
+  #lineStart = 0
+  /** Within the chunk at hand: where the latest token, or its latest part, begins. */
+  #at = 0
   #isStarted = false
 
   constructor(events: JsonEvents, limits: JsonReaderLimits) {
@@ -79,14 +84,22 @@ export class JsonReader {
     return this.#line
   }
 
+  /** How far it is within its line, in bytes, counted from 1: what an export of one line needs. */
+  get column(): number {
+    return this.#bytesBefore + this.#at - this.#lineStart + 1
+  }
+
   /** @throws {JsonReadError} */
   write(chunk: Buffer): void {
     let at = this.#isStarted ? 0 : this.#start(chunk)
     while (at < chunk.length) {
+      this.#at = at
       if (this.#inString) at = this.#string(chunk, at)
       else if (this.#inWord) at = this.#word(chunk, at)
       else at = this.#next(chunk, at)
     }
+    this.#bytesBefore += chunk.length
+    this.#at = 0
   }
 
   /** The text is complete. @throws {JsonReadError} */
@@ -104,7 +117,10 @@ export class JsonReader {
   #next(chunk: Buffer, at: number): number {
     const byte = chunk[at]!
     if (IS_SPACE[byte] === 1) {
-      if (byte === LINE_FEED) this.#line += 1
+      if (byte === LINE_FEED) {
+        this.#line += 1
+        this.#lineStart = this.#bytesBefore + at + 1
+      }
       return at + 1
     }
     switch (byte) {

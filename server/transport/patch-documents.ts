@@ -33,6 +33,8 @@ const CONFLICTS = [
   'OPERATION_VALUE_OUT_OF_BOUNDS',
 ]
 
+const PROTOTYPE = 'a path may not lead through `__proto__` or `constructor/prototype`'
+
 /**
  * Applies a JSON Patch to a value as REST shows it, arrays included; nothing stored counts as an empty object.
  * Only what differs afterwards is written, so that priorities of the rest stay and rules see what was meant.
@@ -63,7 +65,9 @@ function apply(document: unknown, patch: Operation[]): unknown {
     return fastJsonPatch.applyPatch(document, patch, true, true).newDocument
   } catch (error) {
     const { name, message, index } = error as { name?: string; message?: string; index?: number }
-    const what = `operation ${index ?? 0}: ${(message ?? 'cannot be applied').split('\n')[0]!}`
+    // The library's one TypeError, which advises to switch its protection off.
+    const why = error instanceof TypeError ? PROTOTYPE : (message ?? 'cannot be applied').split('\n')[0]!
+    const what = `operation ${index ?? 0}: ${why}`
     throw CONFLICTS.includes(name ?? '') ? new HttpError('409 Conflict', what) : badRequest(what)
   }
 }

@@ -165,6 +165,25 @@ export const queryRows: readonly Row[] = [
     },
   },
   {
+    name: 'texts and keys are ordered by UTF-16 units where the server picks, in indexes, too',
+    rules: INDEXED,
+    async run({ open }) {
+      const [writer, client] = [await open(), await open()]
+      // In UTF-8 and by code points the emoji would be the last.
+      await writer.set('scores', { a: '\uFFFD', b: '😀', c: 'é', d: 'z' })
+      await writer.set('keys', { '\uFFFD': 1, '😀': 1, é: 1, z: 1 })
+
+      const byValue: Constraint[] = [['orderByValue'], ['limitToLast', 2]]
+      const byKey: Constraint[] = [['orderByKey'], ['startAt', '😀'], ['limitToFirst', 1]]
+      const window = await listen(client, 'scores', ...byValue)
+
+      expect(keysOf(await client.get('scores', ...byValue))).toEqual(['b', 'a'])
+      expect(keysOf(window.snapshots[0]!)).toEqual(['b', 'a'])
+      expect(keysOf(await client.get('keys', ...byKey))).toEqual(['😀'])
+      expect(keysOf(await client.get('keys', ['orderByKey'], ['limitToLast', 1]))).toEqual(['\uFFFD'])
+    },
+  },
+  {
     name: 'priorities order none, numbers, texts; ties by key',
     async run({ open }) {
       const [writer, client] = [await open(), await open()]

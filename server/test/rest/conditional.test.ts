@@ -217,6 +217,18 @@ describe('JSON Patch', () => {
     })
   }
 
+  test('a prototype is refused in words of ours, which say which operation and why', async (t) => {
+    const server = await serveRest(t)
+    const patch = [
+      { op: 'add', path: '/a', value: 1 },
+      { op: 'add', path: '/__proto__/x', value: 1 },
+    ]
+
+    const answer = await ask(server, '/a.json', { method: 'PATCH', body: patch, headers: JSON_PATCH })
+
+    expect(errorOf(answer)).toMatch(/^operation \d: a path may not lead through `__proto__`/)
+  })
+
   test('nothing counts as an empty object', async (t) => {
     const server = await serveRest(t)
     const patch = [{ op: 'add', path: '/x', value: 1 }]

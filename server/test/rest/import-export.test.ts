@@ -2,9 +2,11 @@
  * `hearth import` and `hearth export`, from the command line to the disk and back.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { PassThrough, Readable, Writable } from 'node:stream'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { runCli } from '../../cli.ts'
 import type { TestServer } from '../harness.ts'
 import { ADMIN_KEY, AS_ADMIN, ask, serveRest } from './rest-harness.ts'
@@ -115,6 +117,34 @@ describe('a running server', () => {
     expect(JSON.parse(readFileSync(join(server.folder, 'out.json'), 'utf8'))).toEqual(value)
   })
 
+  test('is not asked again and again for more than a page holds, when children are small and many', async (t) => {
+    const server = await serveRest(t)
+    const messages = Array.from({ length: 30_000 }, (_, i) => [
+      `k${i}`,
+      { at: i, name: 'n', text: 't', likes: 1 },
+    ])
+    await ask(server, '/list.json', { method: 'PUT', body: Object.fromEntries(messages), headers: AS_ADMIN })
+    const statuses: number[] = []
+    const proxy = createServer(async (request, response) => {
+      const answer = await fetch(server.url + request.url)
+      statuses.push(answer.status)
+      response.writeHead(answer.status, { 'hearth-revision': answer.headers.get('hearth-revision') ?? '' })
+      response.end(await answer.text())
+    })
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
+    t.onTestFinished(() => void proxy.close())
+
+    const exported = await hearth([
+      'export',
+      '--url',
+      `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`,
+    ])
+
+    expect(Object.keys(JSON.parse(exported.out).list).length).toBe(30_000)
+    // The root, the list, and a first page that grew too far.
+    expect(statuses.filter((status) => status === 400).length).toBeLessThanOrEqual(4)
+  })
+
   test('is not overwritten unless asked to', async (t) => {
     const server = await serveRest(t)
     await ask(server, '/.json', { method: 'PUT', body: { old: 1, both: { x: 1 } } })
@@ -163,12 +193,59 @@ describe('a running server', () => {
     const first = await hearth(['import', broken, '--url', server.url])
     const second = await hearth(['import', '-', '--url', server.url], Readable.from([Buffer.from(badKey)]))
 
-    expect([first.code, first.err]).toEqual([1, `hearth: ${broken}:3: \`tru\` is no value\n`])
+    expect([first.code, first.err]).toEqual([1, `hearth: ${broken}:3:6: \`tru\` is no value\n`])
     expect([second.code, second.err]).toEqual([
       1,
-      'hearth: standard input:1: key `b.c` contains a forbidden character; keys may not contain . # $ [ ] / or control characters\n',
+      'hearth: standard input:1:9: key `b.c` contains a forbidden character; keys may not contain . # $ [ ] / or control characters\n',
     ])
     expect(await stored(server)).toBe(null)
+  })
+})
+
+describe('an import that fails on its way', () => {
+  const rows = Array.from({ length: 6000 }, (_, i) => `"k${String(i).padStart(4, '0')}":${i}`).join()
+
+  test.each([
+    ['a text that ends', `{${rows}`, /import\.json:1:\d+: the text ends too early/],
+    [
+      'a value the server refuses',
+      `{${rows},"z":{".value":1,".priority":true}}`,
+      /priority `true` .*\(400\); before .*:1:\d+/,
+    ],
+  ])('%s: says where, what is stored, and what next', async (_, text, why) => {
+    const server = await serveRest({ onTestFinished: (call) => onTestFinished(() => void call()) })
+    const file = fileWith(server, text)
+
+    const failed = await hearth(['import', file, '--url', server.url])
+    const merged = await hearth(['import', file, '--merge', '--url', server.url])
+
+    expect(failed.code).toBe(1)
+    expect(failed.err).toMatch(why)
+    expect(failed.err).toMatch(/; the first 5,000 values are stored: mend it, and --overwrite begins anew\n$/)
+    expect(Object.keys((await stored(server)) as object).length).toBe(5000)
+    expect(merged.err).toMatch(/mend it, and repeat the import\n$/)
+  })
+})
+
+describe('flags that do not fit', () => {
+  test('are refused before anything is read or made', async (t) => {
+    const server = await serveRest(t)
+    const file = fileWith(server, { a: 1 })
+    const data = join(server.folder, 'new')
+
+    const both = await hearth(['import', file, '--url', server.url, '--data', data])
+    const rules = await hearth(['import', file, '--url', server.url, '--rules', file])
+    const noRules = await hearth(['import', file, '--data', data, '--rules', `${file}.none`])
+    const folder = await hearth(['import', server.folder, '--url', server.url])
+
+    expect([both.code, both.err]).toEqual([2, 'hearth: --url and --data: give one of them\n'])
+    expect(rules.code).toBe(2)
+    expect([noRules.code, noRules.err]).toEqual([1, `hearth: ${file}.none does not exist\n`])
+    expect([folder.code, folder.err]).toEqual([
+      1,
+      `hearth: ${server.folder} is a folder; expected a file of JSON\n`,
+    ])
+    expect([existsSync(data), await stored(server)]).toEqual([false, null])
   })
 })
 
