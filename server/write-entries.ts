@@ -2,19 +2,26 @@
  * From what a client sent to the entries of a write: values parsed, paths joined, overlaps refused. Shared by all wires.
  */
 import {
+  childKeys,
   childOf,
   formatPath,
+  isAtOrAbove,
   type Leaf,
+  leafOf,
   PATH_DEPTH_MAX,
   type Path,
   parseValue,
+  priorityOf,
   RequestError,
   resolveServerValuesAt,
   type UpdateEntries,
   utf8Length,
+  type Value,
+  withPriority,
+  withValueAt,
 } from '../protocol/index.ts'
 import type { DataView } from '../rules/index.ts'
-import type { Entry } from './store/store.ts'
+import type { Entry, TreeView } from './store/store.ts'
 
 /** The last key of a path that names a node's priority instead of a node; no key of data may contain a dot. */
 export const PRIORITY_KEY = '.priority'
@@ -130,6 +137,70 @@ export function resolveEntries(entries: readonly Entry[], head: DataView, nowMs:
     resolved[i] = { path, value: next }
   }
   return resolved ?? entries
+}
+
+/**
+ * The same entries, but all at and below some places stays as it is: where something is there, what is around it is
+ * written piece by piece. A leaf has no places below it to leave out, so it is written all the same.
+ * @param entries Server values resolved.
+ * @throws {RequestError} `too_large` where that takes more pieces than a write may have.
+ */
+export function entriesBeside(
+  entries: readonly Entry[],
+  untouched: readonly Path[],
+  head: TreeView,
+): Entry[] {
+  const pieces: Entry[] = []
+  for (const { path, value } of entries) {
+    collectBeside(
+      path,
+      value,
+      untouched.filter((place) => isAtOrAbove(path, place)),
+      head,
+      pieces,
+    )
+  }
+  return pieces
+}
+
+function collectBeside(
+  path: Path,
+  value: Value,
+  untouched: readonly Path[],
+  head: TreeView,
+  pieces: Entry[],
+): void {
+  const depth = path.length
+  if (untouched.some((place) => place.length === depth)) return
+  const around = untouched.reduce((rest, place) => withValueAt(rest, place, null, depth), value)
+  const kept = untouched.filter((place) => isThere(place, head))
+  const keepsPriority = kept.some((place) => place.length === depth + 1 && isPriorityPath(place))
+  const priority = keepsPriority ? head.priorityAt(path) : priorityOf(around)
+  const keptChildren = new Set(kept.map((place) => place[depth]!).filter((key) => key !== PRIORITY_KEY))
+  if (keptChildren.size === 0 || leafOf(around) !== null) {
+    addPiece(pieces, path, withPriority(around, priority))
+    return
+  }
+  for (const key of new Set([...childKeys(around), ...head.keys(path)])) {
+    const child = childOf(around, key)
+    if (!keptChildren.has(key)) addPiece(pieces, [...path, key], child)
+    else {
+      const below = kept.filter((place) => place[depth] === key)
+      collectBeside([...path, key], child, below, head, pieces)
+    }
+  }
+  if (priority !== head.priorityAt(path)) addPiece(pieces, [...path, PRIORITY_KEY], priority)
+}
+
+function addPiece(pieces: Entry[], path: Path, value: Value): void {
+  if (pieces.length >= UPDATE_ENTRIES_MAX) {
+    throw new RequestError('tooLarge', `leaving parts out takes more than ${UPDATE_ENTRIES_MAX} paths`)
+  }
+  pieces.push({ path, value })
+}
+
+function isThere(place: Path, head: DataView): boolean {
+  return isPriorityPath(place) ? head.priorityAt(place.slice(0, -1)) !== null : head.valueAt(place) !== null
 }
 
 function leafIn(view: DataView, path: Path): Leaf | null {
