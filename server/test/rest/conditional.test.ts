@@ -143,6 +143,24 @@ describe('ETags', () => {
     expect([answer.status, errorOf(answer)]).toEqual([401, 'Permission denied'])
   })
 
+  test('are not told of a write to who may not read there', async (t) => {
+    const server = await serveRest(t, { rules: { box: { '.write': true } } })
+    const asked = { headers: ETAG, body: { n: { '.sv': { increment: 0 } } } }
+    await ask(server, '/box.json', { method: 'PUT', body: { n: 5 } })
+
+    const answers = [
+      await ask(server, '/box.json', { method: 'PUT', ...asked }),
+      await ask(server, '/box.json', { method: 'POST', ...asked }),
+      await ask(server, '/box.json', { method: 'DELETE', headers: ETAG }),
+    ]
+
+    expect(answers.map(({ status, headers }) => [status, headers.get('etag')])).toEqual([
+      [200, null],
+      [200, null],
+      [200, null],
+    ])
+  })
+
   test('are refused where Firebase refuses them', async (t) => {
     const server = await serveRest(t)
     const refusals: [asked: Asked, error: string][] = [
