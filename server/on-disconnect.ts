@@ -7,11 +7,14 @@ import type { Database } from './database.ts'
 import { admin, type Identity } from './identity.ts'
 import type { Write, WriteOrigin } from './log/log.ts'
 import type { Entry } from './store/store.ts'
+import { bytesAbout } from './write-entries.ts'
 
 const RECORD_PREFIX = 'on-disconnect/'
 
 /** Registrations one session may hold, and places taken out of them; each is kept in memory and on disk. */
 const REGISTRATIONS_MAX = 1000
+/** Bytes, about, that the values one session has registered may have together: the largest message by default. */
+const REGISTERED_BYTES_MAX = 32 * 1024 * 1024
 
 interface Registration {
   record: string
@@ -19,6 +22,8 @@ interface Registration {
   /** Places below an entry's that were canceled: what is there at the end stays, also where the entry says nothing of it. */
   untouched: readonly Path[]
   identity: Identity
+  /** Of its values, about. */
+  bytes: number
 }
 
 interface StoredRegistration {
@@ -35,7 +40,7 @@ const unheard: WriteOrigin = { written() {}, refused() {}, groupSettled() {} }
 export interface OnDisconnect {
   /**
    * Registers a write for the end of a session. Its origin is answered as for a write: rules decide now, too.
-   * @throws {RequestError} `rate_limited` past the number one session may hold.
+   * @throws {RequestError} `rate_limited` past the number one session may hold, `too_large` past their bytes.
    */
   register(sessionId: string, write: Pick<Write, 'entries' | 'identity' | 'origin' | 'id'>): void
   /**
@@ -69,7 +74,14 @@ export class LocalOnDisconnect implements OnDisconnect {
     if (sizeOf(registrations) >= REGISTRATIONS_MAX) throw tooMany()
     const record = `${RECORD_PREFIX}${sessionId}/${String(this.#nextNumber++).padStart(12, '0')}`
     const { entries, identity, origin, id } = write
-    const registration: Registration = { record, entries, untouched: [], identity }
+    const bytes = entries.reduce((sum, { value }) => sum + bytesAbout(value, REGISTERED_BYTES_MAX), 0)
+    if (registrations.reduce((sum, other) => sum + other.bytes, bytes) > REGISTERED_BYTES_MAX) {
+      throw new RequestError(
+        'tooLarge',
+        `the onDisconnect writes of a connection may have at most ${REGISTERED_BYTES_MAX} bytes together`,
+      )
+    }
+    const registration: Registration = { record, entries, untouched: [], identity, bytes }
     registrations.push(registration)
     this.#bySession.set(sessionId, registrations)
     this.#database.submit({
@@ -135,6 +147,7 @@ export class LocalOnDisconnect implements OnDisconnect {
         entries: entries.map(([path, child]) => ({ path: storedPath(path), value: child })),
         untouched: untouched.map(storedPath),
         identity: { isAdmin, auth },
+        bytes: 0,
       })
     }
     if (left.length > 0) void this.#submitAll(left)

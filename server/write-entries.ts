@@ -53,7 +53,7 @@ export function messageEntries(path: Path, value: unknown): Entry[] {
 }
 
 /** Bytes of a value on the wire, never too few; counts no further than a little past `max`. */
-function bytesAbout(value: unknown, max: number): number {
+export function bytesAbout(value: unknown, max: number): number {
   if (typeof value === 'string') return 5 + utf8Length(value)
   if (typeof value !== 'object' || value === null) return 9
   let bytes = 5
