@@ -24,9 +24,16 @@ import {
   EventStreams,
   resumePointOf,
 } from './event-stream.ts'
-import { BodyError, type HttpReply, type HttpRequest, type HttpRoute, type StreamReply } from './http.ts'
+import {
+  BodyError,
+  type HttpReply,
+  type HttpRequest,
+  type HttpRoute,
+  isReferrerAllowed,
+  type StreamReply,
+} from './http.ts'
 import { identify } from './http-auth.ts'
-import { badRequest, errorReply, READ_TOO_LARGE, WRITE_TOO_LARGE } from './http-error.ts'
+import { badRequest, errorReply, HttpError, READ_TOO_LARGE, WRITE_TOO_LARGE } from './http-error.ts'
 import { mergePatchEntries, patchedEntries } from './patch-documents.ts'
 import { jsonBody } from './rest-json.ts'
 import { keyRangeOf, queryOf } from './rest-query.ts'
@@ -54,6 +61,8 @@ export interface RestParts {
   /** A new push key. */
   pushId(): string
   limits: EventStreamLimits & { bodyBytesMax: number }
+  /** Web origins whose pages may ask; `*` for all. */
+  allowedOrigins: readonly string[]
   counters: EventStreamCounters & { errors: number }
 }
 
@@ -123,6 +132,9 @@ class Rest {
     const timeoutMs = timeoutOf(query)
     const isPretty = printOf(query) === 'pretty'
     const callback = callbackOf(query)
+    if (callback !== null && !isReferrerAllowed(request, this.#parts.allowedOrigins)) {
+      throw new HttpError('403 Forbidden', 'pages of this origin may not use this server')
+    }
     if (request.header('accept').includes('text/event-stream')) {
       if (isPriorityPath(path)) throw badRequest('a priority cannot be streamed')
       const shown = { query: queryOf(query), isExport: isExportOf(query), resume: resumePointOf(request) }
