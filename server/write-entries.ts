@@ -75,12 +75,7 @@ const UPDATE_ENTRIES_MAX = 10_000
 
 /** @throws {RequestError} `invalid_path` for overlapping or too deep locations; `invalid_value`, `too_large` */
 export function updateEntries(base: Path, children: UpdateEntries): Entry[] {
-  if (children.length > UPDATE_ENTRIES_MAX) {
-    throw new RequestError(
-      'tooLarge',
-      `the update has ${children.length} paths; an update may have at most ${UPDATE_ENTRIES_MAX}`,
-    )
-  }
+  assertFew(children.length)
   const entries = children.map(([child, value]): Entry => {
     const path = [...base, ...child]
     if (path.length - (isPriorityPath(path) ? 1 : 0) > PATH_DEPTH_MAX) {
@@ -93,6 +88,16 @@ export function updateEntries(base: Path, children: UpdateEntries): Entry[] {
   })
   if (entries.length > 1) assertApart(entries)
   return entries
+}
+
+/** @throws {RequestError} `too_large` for more locations than one write may have. */
+export function assertFew(paths: number): void {
+  if (paths > UPDATE_ENTRIES_MAX) {
+    throw new RequestError(
+      'tooLarge',
+      `the update has ${paths} paths; an update may have at most ${UPDATE_ENTRIES_MAX}`,
+    )
+  }
 }
 
 /** Two locations of one update, one within the other, would leave the outcome to chance. */

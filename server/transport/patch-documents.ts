@@ -17,7 +17,7 @@ import {
   type Value,
 } from '../../protocol/index.ts'
 import type { Entry } from '../store/store.ts'
-import { PRIORITY_KEY, setEntries } from '../write-entries.ts'
+import { assertFew, PRIORITY_KEY, setEntries } from '../write-entries.ts'
 import { badRequest, HttpError } from './http-error.ts'
 import { restValue } from './rest-json.ts'
 
@@ -63,6 +63,7 @@ export function patchedEntries(
   const entries: Entry[] = []
   try {
     collectChanges(path, value ?? {}, parseValue(document ?? null, path.length), entries)
+    assertFew(entries.length)
   } catch (error) {
     throw error instanceof RequestError ? badRequest(`Invalid data; ${error.message}`) : error
   }
@@ -176,11 +177,12 @@ function collectChanges(path: Path, before: Value, after: Value, entries: Entry[
 /**
  * Each value of a merge patch becomes a location of its own; null deletes. Nothing has to be read for it, so one
  * corner differs from the RFC: an object that only deletes leaves a primitive in its place alone.
- * @throws {RequestError} `invalid_value`
+ * @throws {RequestError} `invalid_value`, `too_large`
  */
 export function mergePatchEntries(path: Path, patch: unknown): Entry[] {
   const entries: Entry[] = []
   collectMerge(path, patch, entries)
+  assertFew(entries.length)
   return entries
 }
 

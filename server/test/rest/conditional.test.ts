@@ -371,3 +371,19 @@ test('a merge patch is one write, whose locations the rules see each', async (t)
   expect([allowed.status, denied.status]).toEqual([200, 401])
   expect((await ask(server, '/.json')).body).toEqual({ open: { a: 1 } })
 })
+
+test('a patch that changes more places than an update may have is refused, and nothing is written', async (t) => {
+  const server = await serveRest(t)
+  const many = Object.fromEntries(Array.from({ length: 10_001 }, (_, n) => [`k${n}`, n]))
+
+  for (const [type, body] of [
+    ['application/merge-patch+json', many],
+    ['application/json-patch+json', [{ op: 'replace', path: '', value: many }]],
+  ] as const) {
+    const headers = { 'Content-Type': type }
+    const answer = await ask(server, '/a.json', { method: 'PATCH', body, headers })
+
+    expect([answer.status, errorOf(answer)]).toEqual([400, expect.stringContaining('at most 10000')])
+  }
+  expect((await ask(server, '/a.json')).body).toBe(null)
+})
