@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { Path } from './path.ts'
 import {
+  hasIncrement,
   hasServerValue,
   increment,
   resolveServerValues,
@@ -111,4 +112,10 @@ test('what is resolved has no placeholder and is a value like any other', () => 
       expect(parseValue(resolved)).toEqual(resolved)
     }),
   )
+})
+
+test('only what counts on from the stored value has an increment', () => {
+  expect(hasIncrement({ a: { b: increment(0) } })).toBe(true)
+  expect(hasIncrement({ '.value': increment(1), '.priority': 1 })).toBe(true)
+  expect(hasIncrement({ a: serverTimestamp, b: 1 })).toBe(false)
 })

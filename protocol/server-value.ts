@@ -19,6 +19,14 @@ export function hasServerValue(value: Value): boolean {
   return false
 }
 
+/** Whether what becomes of the value depends on what is stored. */
+export function hasIncrement(value: Value): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  if (hasOwn(value, '.sv')) return value['.sv'] !== 'timestamp'
+  for (const key of Object.keys(value)) if (hasIncrement(value[key]!)) return true
+  return false
+}
+
 /**
  * @param value Parsed value, possibly with placeholders; returned as it is when it has none.
  * @param stored What is stored at the same place before the write, for increments.

@@ -44,7 +44,7 @@ import { RecentChanges } from './recent-changes.ts'
 import { Resumes } from './resumes.ts'
 import { ruleQuery } from './rule-query.ts'
 import { type Entry, type IndexProgress, type Store, TooLargeError, type TreeView } from './store/store.ts'
-import { isPriorityPath, locationOf, resolveEntries } from './write-entries.ts'
+import { entriesBeside, isPriorityPath, locationOf, resolveEntries } from './write-entries.ts'
 
 /** Plain numbers the metrics page reads; the hot path only adds to them. */
 export interface DatabaseCounters {
@@ -262,7 +262,7 @@ export class Database {
   get(identity: Identity, path: Path, query: Query | null, nodesMax = Number.POSITIVE_INFINITY): ReadResult {
     assert(this.isReadable)
     this.#options.counters.reads += 1
-    this.#assertMayRead(identity, path, query, null)
+    this.#assertMayRead(identity, path, query, this.#store.flushed)
     const leavesMax = Math.min(nodesMax, this.#options.readNodesMax)
     return { revision: this.#publishedRevision, value: this.#queries.read(path, query, leavesMax) }
   }
@@ -278,7 +278,7 @@ export class Database {
   ): { revision: number; leaf: Leaf | null; keys: string[] } {
     assert(this.isReadable)
     this.#options.counters.reads += 1
-    this.#assertMayRead(identity, path, null, null)
+    this.#assertMayRead(identity, path, null, this.#store.flushed)
     const seen = this.#store.flushed.valueAt(path)
     const revision = this.#publishedRevision
     if (seen !== OBJECT) return { revision, leaf: seen as Leaf | null, keys: [] }
@@ -294,7 +294,7 @@ export class Database {
   priority(identity: Identity, path: Path): Priority | null {
     assert(this.isReadable)
     this.#options.counters.reads += 1
-    this.#assertMayRead(identity, path, null, null)
+    this.#assertMayRead(identity, path, null, this.#store.flushed)
     return this.#store.flushed.priorityAt(path)
   }
 
@@ -493,7 +493,14 @@ export class Database {
       return null
     }
     const head = this.#store.head
-    const entries = resolveEntries(write.entries, head, nowMs)
+    const resolved = resolveEntries(write.entries, head, nowMs)
+    const entries = write.untouched === undefined ? resolved : entriesBeside(resolved, write.untouched, head)
+    const isConditional = write.expectedRevision !== null || write.expectedHash !== undefined
+    // Whether a guess about what is there was right is for those to know who may read it.
+    if (isConditional) {
+      const path = write.expectedAt ?? locationOf(entries[0]!)
+      this.#assertMayRead(write.identity, path, null, head)
+    }
     if (write.expectedRevision !== null) {
       const path = write.expectedAt ?? entries[0]!.path
       if (
@@ -691,21 +698,17 @@ export class Database {
     }
   }
 
-  #assertMayRead(
-    identity: Identity,
-    path: Path,
-    query: Query | null,
-    dependencies: Dependencies | null,
-  ): void {
+  /** @throws {DeniedError} */
+  #assertMayRead(identity: Identity, path: Path, query: Query | null, data: TreeView): void {
     if (identity.isAdmin) return
     const decision = this.#ruleset.checkRead({
       tracer: this.#coverage,
       path,
       auth: identity.auth,
       nowMs: this.#options.nowMs(),
-      data: this.#store.flushed,
+      data,
       query: ruleQuery(query),
-      dependencies,
+      dependencies: null,
     })
     if (!decision.allowed) throw this.#denied('read', path, identity, decision)
   }

@@ -99,7 +99,7 @@ export class Front {
         metrics: async () => ({ contentType, text: await doors.metricsText() }),
         routes: [
           ...doors.routes(firebase, this.#topics),
-          restRoute({ databases, verifier, nowMs, pushId, limits, counters }),
+          restRoute({ databases, verifier, nowMs, pushId, limits, counters, allowedOrigins }),
         ],
         allowedOrigins,
       }),

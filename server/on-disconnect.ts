@@ -2,32 +2,34 @@
  * onDisconnect: writes a client leaves behind, run once when its session ends, under the identity and by the rules
  * of that moment. Kept as records in the store too, so that a server that crashed runs them at its next start.
  */
-import {
-  formatPath,
-  isAtOrAbove,
-  type Path,
-  RequestError,
-  type Value,
-  withValueAt,
-} from '../protocol/index.ts'
+import { formatPath, isAtOrAbove, type Path, RequestError, type Value } from '../protocol/index.ts'
 import type { Database } from './database.ts'
 import { admin, type Identity } from './identity.ts'
 import type { Write, WriteOrigin } from './log/log.ts'
 import type { Entry } from './store/store.ts'
+import { bytesAbout } from './write-entries.ts'
 
 const RECORD_PREFIX = 'on-disconnect/'
 
-/** Registrations one session may hold; each is kept in memory and on disk. */
+/** Registrations one session may hold, and places taken out of them; each is kept in memory and on disk. */
 const REGISTRATIONS_MAX = 1000
+/** Bytes, about, that the values one session has registered may have together: the largest message by default. */
+const REGISTERED_BYTES_MAX = 32 * 1024 * 1024
 
 interface Registration {
   record: string
   entries: readonly Entry[]
+  /** Places below an entry's that were canceled: what is there at the end stays, also where the entry says nothing of it. */
+  untouched: readonly Path[]
   identity: Identity
+  /** Of its values, about. */
+  bytes: number
 }
 
 interface StoredRegistration {
   entries: [path: string, value: Value][]
+  /** Left out where there is none. */
+  untouched?: string[]
   isAdmin: boolean
   auth: Record<string, unknown> | null
 }
@@ -38,10 +40,13 @@ const unheard: WriteOrigin = { written() {}, refused() {}, groupSettled() {} }
 export interface OnDisconnect {
   /**
    * Registers a write for the end of a session. Its origin is answered as for a write: rules decide now, too.
-   * @throws {RequestError} `rate_limited` past the number one session may hold.
+   * @throws {RequestError} `rate_limited` past the number one session may hold, `too_large` past their bytes.
    */
   register(sessionId: string, write: Pick<Write, 'entries' | 'identity' | 'origin' | 'id'>): void
-  /** Drops what is registered at and below a path; a registration above it loses just that part. */
+  /**
+   * Drops what is registered at and below a path; a registration above it leaves just that part as it is.
+   * @throws {RequestError} `rate_limited` past the number of such parts one session may have.
+   */
   cancel(sessionId: string, path: Path, origin: WriteOrigin, id: number): void
   /** Runs what a session left, in the order of registration; all of it is decided in one group. */
   run(sessionId: string): void
@@ -66,15 +71,17 @@ export class LocalOnDisconnect implements OnDisconnect {
 
   register(sessionId: string, write: Pick<Write, 'entries' | 'identity' | 'origin' | 'id'>): void {
     const registrations = this.#bySession.get(sessionId) ?? []
-    if (registrations.length >= REGISTRATIONS_MAX) {
-      throw new RequestError(
-        'rateLimited',
-        `a connection may hold at most ${REGISTRATIONS_MAX} onDisconnect writes`,
-      )
-    }
+    if (sizeOf(registrations) >= REGISTRATIONS_MAX) throw tooMany()
     const record = `${RECORD_PREFIX}${sessionId}/${String(this.#nextNumber++).padStart(12, '0')}`
     const { entries, identity, origin, id } = write
-    const registration: Registration = { record, entries, identity }
+    const bytes = entries.reduce((sum, { value }) => sum + bytesAbout(value, REGISTERED_BYTES_MAX), 0)
+    if (registrations.reduce((sum, other) => sum + other.bytes, bytes) > REGISTERED_BYTES_MAX) {
+      throw new RequestError(
+        'tooLarge',
+        `the onDisconnect writes of a connection may have at most ${REGISTERED_BYTES_MAX} bytes together`,
+      )
+    }
+    const registration: Registration = { record, entries, untouched: [], identity, bytes }
     registrations.push(registration)
     this.#bySession.set(sessionId, registrations)
     this.#database.submit({
@@ -96,19 +103,20 @@ export class LocalOnDisconnect implements OnDisconnect {
   }
 
   cancel(sessionId: string, path: Path, origin: WriteOrigin, id: number): void {
+    const before = this.#bySession.get(sessionId) ?? []
+    const after = before.map((registration) => without(registration, path))
+    if (sizeOf(after) > Math.max(sizeOf(before), REGISTRATIONS_MAX)) throw tooMany()
     const records: [string, unknown][] = []
     const kept: Registration[] = []
-    for (const registration of this.#bySession.get(sessionId) ?? []) {
-      const entries = without(registration.entries, path)
-      if (entries.length === 0) {
-        records.push([registration.record, null])
-        continue
-      }
-      if (entries !== registration.entries) {
+    for (const [i, registration] of before.entries()) {
+      const { entries, untouched } = after[i]!
+      const isDropped = entries.length === 0
+      if (after[i] !== registration) {
         registration.entries = entries
-        records.push([registration.record, stored(registration)])
+        registration.untouched = untouched
+        records.push([registration.record, isDropped ? null : stored(registration)])
       }
-      kept.push(registration)
+      if (!isDropped) kept.push(registration)
     }
     this.#keep(sessionId, kept)
     this.#database.submit(recordsOnly(records, origin, id))
@@ -133,20 +141,23 @@ export class LocalOnDisconnect implements OnDisconnect {
   runLeftovers(): void {
     const left: Registration[] = []
     for (const [record, value] of this.#database.records.entries(RECORD_PREFIX)) {
-      const { entries, isAdmin, auth } = value as StoredRegistration
+      const { entries, untouched = [], isAdmin, auth } = value as StoredRegistration
       left.push({
         record,
         entries: entries.map(([path, child]) => ({ path: storedPath(path), value: child })),
+        untouched: untouched.map(storedPath),
         identity: { isAdmin, auth },
+        bytes: 0,
       })
     }
     if (left.length > 0) void this.#submitAll(left)
   }
 
   #submitAll(registrations: readonly Registration[]): Promise<void> {
-    for (const { entries, identity } of registrations) {
+    for (const { entries, untouched, identity } of registrations) {
       this.#database.submit({
         entries,
+        ...(untouched.length === 0 ? {} : { untouched }),
         identity,
         expectedRevision: null,
         isCheckOnly: false,
@@ -183,18 +194,30 @@ function recordsOnly(records: readonly [string, unknown][], origin: WriteOrigin,
   return { entries: [], identity: admin, expectedRevision: null, isCheckOnly: false, records, origin, id }
 }
 
-function without(entries: readonly Entry[], path: Path): readonly Entry[] {
-  let isSame = true
-  const kept: Entry[] = []
-  for (const entry of entries) {
-    if (isAtOrAbove(path, entry.path)) {
-      isSame = false
-    } else if (isAtOrAbove(entry.path, path)) {
-      isSame = false
-      kept.push({ path: entry.path, value: withValueAt(entry.value, path, null, entry.path.length) })
-    } else kept.push(entry)
+/** What is left of a registration; the same where a path has nothing to do with it. */
+function without(registration: Registration, path: Path): Registration {
+  const entries = registration.entries.filter((entry) => !isAtOrAbove(path, entry.path))
+  const isBelow = entries.some((entry) => isAtOrAbove(entry.path, path))
+  const isCovered = registration.untouched.some((place) => isAtOrAbove(place, path))
+  if (isBelow && !isCovered) {
+    const others = registration.untouched.filter((place) => !isAtOrAbove(path, place))
+    return { ...registration, untouched: [...others, path] }
   }
-  return isSame ? entries : kept
+  return entries.length === registration.entries.length ? registration : { ...registration, entries }
+}
+
+function sizeOf(registrations: readonly Registration[]): number {
+  return registrations.reduce(
+    (size, { entries, untouched }) => size + (entries.length === 0 ? 0 : 1 + untouched.length),
+    0,
+  )
+}
+
+function tooMany(): RequestError {
+  return new RequestError(
+    'rateLimited',
+    `a connection may hold at most ${REGISTRATIONS_MAX} onDisconnect writes, with the places canceled below them`,
+  )
 }
 
 /** What `formatPath` made of a path that was checked before it was stored; it may name a priority. */
@@ -202,9 +225,10 @@ function storedPath(text: string): Path {
   return text === '/' ? [] : text.slice(1).split('/')
 }
 
-function stored({ entries, identity }: Registration): StoredRegistration {
+function stored({ entries, untouched, identity }: Registration): StoredRegistration {
   return {
     entries: entries.map(({ path, value }) => [formatPath(path), value]),
+    ...(untouched.length === 0 ? {} : { untouched: untouched.map(formatPath) }),
     isAdmin: identity.isAdmin,
     auth: identity.auth,
   }

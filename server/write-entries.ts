@@ -3,19 +3,26 @@
  */
 import {
   assertApart,
+  childKeys,
   childOf,
   formatPath,
+  isAtOrAbove,
   type Leaf,
+  leafOf,
   PATH_DEPTH_MAX,
   type Path,
   parseValue,
+  priorityOf,
   RequestError,
   resolveServerValuesAt,
   type UpdateEntries,
   utf8Length,
+  type Value,
+  withPriority,
+  withValueAt,
 } from '../protocol/index.ts'
 import type { DataView } from '../rules/index.ts'
-import type { Entry } from './store/store.ts'
+import type { Entry, TreeView } from './store/store.ts'
 
 /** The last key of a path that names a node's priority instead of a node; no key of data may contain a dot. */
 export const PRIORITY_KEY = '.priority'
@@ -47,7 +54,7 @@ export function messageEntries(path: Path, value: unknown): Entry[] {
 }
 
 /** Bytes of a value on the wire, never too few; counts no further than a little past `max`. */
-function bytesAbout(value: unknown, max: number): number {
+export function bytesAbout(value: unknown, max: number): number {
   if (typeof value === 'string') return 5 + utf8Length(value)
   if (typeof value !== 'object' || value === null) return 9
   let bytes = 5
@@ -69,12 +76,7 @@ const UPDATE_ENTRIES_MAX = 10_000
 
 /** @throws {RequestError} `invalid_path` for overlapping or too deep locations; `invalid_value`, `too_large` */
 export function updateEntries(base: Path, children: UpdateEntries): Entry[] {
-  if (children.length > UPDATE_ENTRIES_MAX) {
-    throw new RequestError(
-      'tooLarge',
-      `the update has ${children.length} paths; an update may have at most ${UPDATE_ENTRIES_MAX}`,
-    )
-  }
+  assertFew(children.length)
   const entries = children.map(([child, value]): Entry => {
     const path = [...base, ...child]
     if (path.length - (isPriorityPath(path) ? 1 : 0) > PATH_DEPTH_MAX) {
@@ -87,6 +89,16 @@ export function updateEntries(base: Path, children: UpdateEntries): Entry[] {
   })
   if (entries.length > 1) assertApart(entries.map(({ path }) => path))
   return entries
+}
+
+/** @throws {RequestError} `too_large` for more locations than one write may have. */
+export function assertFew(paths: number): void {
+  if (paths > UPDATE_ENTRIES_MAX) {
+    throw new RequestError(
+      'tooLarge',
+      `the update has ${paths} paths; an update may have at most ${UPDATE_ENTRIES_MAX}`,
+    )
+  }
 }
 
 /** Where the rules look: a priority belongs to the node above it. */
@@ -106,6 +118,70 @@ export function resolveEntries(entries: readonly Entry[], head: DataView, nowMs:
     resolved[i] = { path, value: next }
   }
   return resolved ?? entries
+}
+
+/**
+ * The same entries, but all at and below some places stays as it is: where something is there, what is around it is
+ * written piece by piece. A leaf has no places below it to leave out, so it is written all the same.
+ * @param entries Server values resolved.
+ * @throws {RequestError} `too_large` where that takes more pieces than a write may have.
+ */
+export function entriesBeside(
+  entries: readonly Entry[],
+  untouched: readonly Path[],
+  head: TreeView,
+): Entry[] {
+  const pieces: Entry[] = []
+  for (const { path, value } of entries) {
+    collectBeside(
+      path,
+      value,
+      untouched.filter((place) => isAtOrAbove(path, place)),
+      head,
+      pieces,
+    )
+  }
+  return pieces
+}
+
+function collectBeside(
+  path: Path,
+  value: Value,
+  untouched: readonly Path[],
+  head: TreeView,
+  pieces: Entry[],
+): void {
+  const depth = path.length
+  if (untouched.some((place) => place.length === depth)) return
+  const around = untouched.reduce((rest, place) => withValueAt(rest, place, null, depth), value)
+  const kept = untouched.filter((place) => isThere(place, head))
+  const keepsPriority = kept.some((place) => place.length === depth + 1 && isPriorityPath(place))
+  const priority = keepsPriority ? head.priorityAt(path) : priorityOf(around)
+  const keptChildren = new Set(kept.map((place) => place[depth]!).filter((key) => key !== PRIORITY_KEY))
+  if (keptChildren.size === 0 || leafOf(around) !== null) {
+    addPiece(pieces, path, withPriority(around, priority))
+    return
+  }
+  for (const key of new Set([...childKeys(around), ...head.keys(path)])) {
+    const child = childOf(around, key)
+    if (!keptChildren.has(key)) addPiece(pieces, [...path, key], child)
+    else {
+      const below = kept.filter((place) => place[depth] === key)
+      collectBeside([...path, key], child, below, head, pieces)
+    }
+  }
+  if (priority !== head.priorityAt(path)) addPiece(pieces, [...path, PRIORITY_KEY], priority)
+}
+
+function addPiece(pieces: Entry[], path: Path, value: Value): void {
+  if (pieces.length >= UPDATE_ENTRIES_MAX) {
+    throw new RequestError('tooLarge', `leaving parts out takes more than ${UPDATE_ENTRIES_MAX} paths`)
+  }
+  pieces.push({ path, value })
+}
+
+function isThere(place: Path, head: DataView): boolean {
+  return isPriorityPath(place) ? head.priorityAt(place.slice(0, -1)) !== null : head.valueAt(place) !== null
 }
 
 function leafIn(view: DataView, path: Path): Leaf | null {

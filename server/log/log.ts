@@ -17,8 +17,13 @@ export interface Write {
   entries: readonly Entry[]
   /** Where an update without any entries would write: `.write` must grant there, as it must for one with entries. */
   emptyAt?: Path
+  /** Places at and below which all stays as it is, whatever the entry above them says. */
+  untouched?: readonly Path[]
   identity: Identity
-  /** Refused as `stale` if anything at, above or below the first entry's path changed after this revision. */
+  /**
+   * Refused as `stale` if anything at, above or below the first entry's path changed after this revision; as any
+   * condition, also if the identity may not read there.
+   */
   expectedRevision: number | null
   /** Refused as `stale` unless the first entry's path holds a value of this hash (`node-hash.ts`). */
   expectedHash?: string

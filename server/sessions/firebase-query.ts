@@ -63,6 +63,8 @@ export function parseFirebaseQuery(raw: unknown): Query | null {
     if (!types.includes(value === null ? 'null' : typeof value)) {
       throw invalid(`\`${field}\` is \`${quoteInput(value)}\`; expected a ${types.join(', ')}`)
     }
+    // Also one that means nothing here is kept with the listen.
+    if (typeof value === 'string') assertShort(value)
   }
   const wire = raw as WireQuery
   const orderBy = parseOrder(wire.i)
@@ -115,13 +117,6 @@ function parseBound(
   endOfKeys: string,
 ): Bound {
   const inclusive = isIn ?? true
-  if (
-    typeof value === 'string' &&
-    value.length > BOUND_BYTES_MAX / 3 &&
-    utf8Length(value) > BOUND_BYTES_MAX
-  ) {
-    throw invalid(`bound \`${clip(value)}\` has more than ${BOUND_BYTES_MAX} bytes`)
-  }
   if (orderBy === 'key') return { value: parseKeyBound(value), inclusive }
   switch (name) {
     // Beyond every key there is none to include or exclude: all children of this value are within, or none.
@@ -135,6 +130,12 @@ function parseBound(
   const problem = keyProblem(name)
   if (problem !== null) throw invalid(problem)
   return { value, key: name, inclusive }
+}
+
+function assertShort(text: string): void {
+  if (text.length > BOUND_BYTES_MAX / 3 && utf8Length(text) > BOUND_BYTES_MAX) {
+    throw invalid(`\`${clip(text)}\` has more than ${BOUND_BYTES_MAX} bytes`)
+  }
 }
 
 function parseKeyBound(value: Leaf | null): string {

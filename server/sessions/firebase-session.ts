@@ -389,8 +389,9 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
       case 'onDisconnect':
         return this.#register(number, request, units)
       case 'onDisconnectCancel':
+        this.#context.onDisconnect.cancel(this.id, request.path, this, number)
         this.#unsettledWrites += 1
-        return this.#context.onDisconnect.cancel(this.id, request.path, this, number)
+        return
       case 'none':
         return this.#send(answer(number, ''))
       default:

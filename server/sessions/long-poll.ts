@@ -65,7 +65,7 @@ export interface LongPollOptions {
 const SILENCE_MS = 60_000
 /** Polls overtake each other, but there are at most two under way. */
 const SEGMENTS_AHEAD_MAX = 64
-/** Frames a socket may bring before the page ends its transmission here. */
+/** Frames a socket may bring before the page ends its transmission here; their bytes are limited as one message's are. */
 const EARLY_FRAMES_MAX = 10_000
 
 export class LongPoll {
@@ -141,6 +141,8 @@ export class LongPoll {
 
   /** A socket by which the page wants to go on. Its first message tells the page to try it. */
   upgradeTo(socket: Sink): Upgrade {
+    // A page tries one socket at a time: an older one would only take memory.
+    this.#upgrade?.replaced()
     this.#upgrade = new Upgrade(socket, this.#options.messageUnitsMax, () => this.#session!)
     return this.#upgrade
   }
@@ -244,13 +246,16 @@ export class Upgrade implements Driven {
   readonly socket: Sink
   readonly #sessionOf: () => Driven
   readonly #joiner: FrameJoiner
+  readonly #earlyBytesMax: number
   #early: Uint8Array[] = []
+  #earlyBytes = 0
   #hasMoved = false
   isClosed = false
 
   constructor(socket: Sink, messageUnitsMax: number, sessionOf: () => Driven) {
     this.socket = socket
     this.#joiner = new FrameJoiner(messageUnitsMax)
+    this.#earlyBytesMax = 2 * messageUnitsMax
     this.#sessionOf = sessionOf
   }
 
@@ -258,7 +263,13 @@ export class Upgrade implements Driven {
     this.socket.send(Buffer.from(SWITCH))
   }
 
+  /** Another socket waits instead, if this one has not moved yet. */
+  replaced(): void {
+    if (!this.#hasMoved && !this.isClosed) this.#refuse()
+  }
+
   receive(frame: Uint8Array): void {
+    if (this.isClosed) return
     if (this.#hasMoved) {
       this.#sessionOf().receive(frame)
       return
@@ -268,11 +279,20 @@ export class Upgrade implements Driven {
       const message = this.#joiner.add(text)
       const type = message === null || this.#early.length > 0 ? null : typeOf(message)
       if (type === 'ping') this.socket.send(Buffer.from(PONG))
-      else if (type !== 'switch') this.#early.push(Buffer.from(frame))
+      else if (type !== 'switch') {
+        this.#early.push(Buffer.from(frame))
+        this.#earlyBytes += frame.length
+      }
     } catch {
-      this.socket.close({ code: 4500, reason: 'invalid frame' })
+      this.#refuse()
     }
-    if (this.#early.length > EARLY_FRAMES_MAX) this.socket.close({ code: 4500, reason: 'invalid frame' })
+    if (this.#early.length > EARLY_FRAMES_MAX || this.#earlyBytes > this.#earlyBytesMax) this.#refuse()
+  }
+
+  #refuse(): void {
+    this.isClosed = true
+    this.#early = []
+    this.socket.close({ code: 4500, reason: 'invalid frame' })
   }
 
   /** The page sends nothing more the old way: what came early is next. */
@@ -280,6 +300,7 @@ export class Upgrade implements Driven {
     this.#hasMoved = true
     const early = this.#early
     this.#early = []
+    this.#earlyBytes = 0
     for (const frame of early) this.#sessionOf().receive(frame)
   }
 

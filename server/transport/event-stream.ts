@@ -11,8 +11,15 @@
  * A stream whose client is too slow is sent no more changes; once its socket has room it gets one `put` of the
  * whole value. So it holds one piece of text, however much it missed.
  */
-import type { Path, Query, RequestError, ResumePoint, Step, Value } from '../../protocol/index.ts'
-import type { Database } from '../database.ts'
+import {
+  type Path,
+  type Query,
+  RequestError,
+  type ResumePoint,
+  type Step,
+  type Value,
+} from '../../protocol/index.ts'
+import type { Database, ReadResult } from '../database.ts'
 import type { Identity } from '../identity.ts'
 import { noIndex } from '../indexes.ts'
 import type { Listener, Subscriber, Wire } from '../listeners/listener.ts'
@@ -288,8 +295,16 @@ class EventStream implements Subscriber {
     }
     if (this.#isFull || this.#pieces !== null) return
     this.#isBehind = false
-    const { value, revision } = this.#database.snapshotOf(this.#listener)
-    this.#put(value, revision)
+    let now: ReadResult
+    try {
+      now = this.#database.snapshotOf(this.#listener)
+    } catch (error) {
+      if (!(error instanceof RequestError)) throw error
+      // It has grown past what one read may take.
+      this.#finish(eventText('cancel', error.message))
+      return
+    }
+    this.#put(now.value, now.revision)
   }
 
   #expireAt(expiresAtMs: number): void {

@@ -182,6 +182,7 @@ class Invalid implements Driven {
 
   open(): void {
     this.#sink.send(Buffer.from(reset(this.#host)))
+    this.#sink.close(closeReasons.goingAway)
   }
 
   receive(): void {}

@@ -151,6 +151,13 @@ function isAllowed(origin: string, allowed: readonly string[], request: HttpRequ
   return URL.canParse(origin) && new URL(origin).host === request.header('host')
 }
 
+/** For what pages load as a script, which does not say whose page wants it: the referrer is all there is. */
+export function isReferrerAllowed(request: HttpRequest, allowed: readonly string[]): boolean {
+  const referrer = request.header('referer')
+  if (allowed.includes('*')) return true
+  return URL.canParse(referrer) && isAllowed(new URL(referrer).origin, allowed, request)
+}
+
 function corsHeaders(origin: string, allowed: readonly string[]): Headers {
   const isForAll = allowed.includes('*')
   if (origin === '') return isForAll ? [] : [['Vary', 'Origin']]

@@ -12,7 +12,7 @@ import {
   startScript,
 } from '../sessions/long-poll.ts'
 import type { FirebaseService } from './firebase-route.ts'
-import { type HttpReply, type HttpRequest, type HttpRoute, plain } from './http.ts'
+import { type HttpReply, type HttpRequest, type HttpRoute, isReferrerAllowed, plain } from './http.ts'
 
 export interface LongPollParts {
   service: FirebaseService
@@ -28,19 +28,12 @@ export function longPollRoute(parts: LongPollParts): HttpRoute {
   return (request) => {
     if (request.path !== PATH) return null
     if (request.method !== 'GET') return Promise.resolve(plain('405 Method Not Allowed', 'GET only\n'))
-    if (!isAllowed(request, parts.allowedOrigins)) {
+    if (!isReferrerAllowed(request, parts.allowedOrigins)) {
       return Promise.resolve(plain('403 Forbidden', 'pages of this origin may not use this server\n'))
     }
     if (request.query.get('start') === 't') return start(parts, polls, request)
     return goOn(polls, request)
   }
-}
-
-/** Scripts are loaded without saying whose page wants them; the referrer is all there is. */
-function isAllowed(request: HttpRequest, allowed: readonly string[]): boolean {
-  if (allowed.includes('*')) return true
-  const referrer = request.header('referer')
-  return URL.canParse(referrer) && allowed.includes(new URL(referrer).origin)
 }
 
 async function start(

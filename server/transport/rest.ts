@@ -2,7 +2,14 @@
  * REST: `/<path>.json`, as Firebase serves it: verbs, parameters, conditional writes and texts; and PATCH with
  * RFC 6902 and RFC 7396 documents beside Firebase's own form.
  */
-import { type Path, type Query, RequestError, type ResumePoint, type Value } from '../../protocol/index.ts'
+import {
+  hasIncrement,
+  type Path,
+  type Query,
+  RequestError,
+  type ResumePoint,
+  type Value,
+} from '../../protocol/index.ts'
 import type { Verifier } from '../auth.ts'
 import type { Database, ReadResult } from '../database.ts'
 import { type Databases, DEFAULT_DATABASE } from '../databases.ts'
@@ -10,16 +17,23 @@ import type { Identity } from '../identity.ts'
 import type { Write } from '../log/log.ts'
 import { nodeHash } from '../node-hash.ts'
 import type { Entry } from '../store/store.ts'
-import { isPriorityPath, setEntries, updateEntries } from '../write-entries.ts'
+import { isPriorityPath, locationOf, setEntries, updateEntries } from '../write-entries.ts'
 import {
   type EventStreamCounters,
   type EventStreamLimits,
   EventStreams,
   resumePointOf,
 } from './event-stream.ts'
-import { BodyError, type HttpReply, type HttpRequest, type HttpRoute, type StreamReply } from './http.ts'
+import {
+  BodyError,
+  type HttpReply,
+  type HttpRequest,
+  type HttpRoute,
+  isReferrerAllowed,
+  type StreamReply,
+} from './http.ts'
 import { identify } from './http-auth.ts'
-import { badRequest, errorReply, READ_TOO_LARGE, WRITE_TOO_LARGE } from './http-error.ts'
+import { badRequest, errorReply, HttpError, READ_TOO_LARGE, WRITE_TOO_LARGE } from './http-error.ts'
 import { mergePatchEntries, patchedEntries } from './patch-documents.ts'
 import { jsonBody } from './rest-json.ts'
 import { keyRangeOf, queryOf } from './rest-query.ts'
@@ -47,6 +61,8 @@ export interface RestParts {
   /** A new push key. */
   pushId(): string
   limits: EventStreamLimits & { bodyBytesMax: number }
+  /** Web origins whose pages may ask; `*` for all. */
+  allowedOrigins: readonly string[]
   counters: EventStreamCounters & { errors: number }
 }
 
@@ -116,6 +132,9 @@ class Rest {
     const timeoutMs = timeoutOf(query)
     const isPretty = printOf(query) === 'pretty'
     const callback = callbackOf(query)
+    if (callback !== null && !isReferrerAllowed(request, this.#parts.allowedOrigins)) {
+      throw new HttpError('403 Forbidden', 'pages of this origin may not use this server')
+    }
     if (request.header('accept').includes('text/event-stream')) {
       if (isPriorityPath(path)) throw badRequest('a priority cannot be streamed')
       const shown = { query: queryOf(query), isExport: isExportOf(query), resume: resumePointOf(request) }
@@ -186,13 +205,11 @@ class Rest {
   async #set(context: Context, entries: readonly Entry[], sent: Buffer | string): Promise<HttpReply> {
     const { request, path } = context
     const expected = unquoted(request.header('if-match'))
-    if (expected === '') return written(request, await submit(context, entries), sent)
+    if (expected === '') return written(context, await submit(context, entries), sent)
     if (isPriorityPath(path)) throw badRequest('if-match is not supported for a priority')
-    // Without the right to read, an answer would tell whether a guess is right.
-    await assertReadable(context)
     try {
       const expectedHash = expected === NULL_ETAG ? '' : expected
-      return written(request, await submit(context, entries, { expectedHash }), sent)
+      return written(context, await submit(context, entries, { expectedHash }), sent)
     } catch (error) {
       if (!isStale(error)) throw error
       await readable(context.database)
@@ -212,8 +229,12 @@ class Rest {
     const raw = parseJsonBody(body)
     const name = this.#parts.pushId()
     const entries = checked(body, false, () => setEntries([...path, name], raw))
-    const { value } = await submit(context, entries)
-    return written(request, { value, isResolved: false }, JSON.stringify({ name }))
+    const stored = await submit(context, entries)
+    return written(
+      { ...context, path: [...path, name] },
+      { ...stored, isResolved: false },
+      JSON.stringify({ name }),
+    )
   }
 
   async #patch(context: Context): Promise<HttpReply> {
@@ -228,24 +249,24 @@ class Rest {
       const patch = parseJsonBody(body)
       const entries = checked(body, false, () => mergePatchEntries(path, patch))
       await submit(context, entries)
-      return written(request, AS_SENT, body)
+      return written(context, AS_SENT, body)
     }
     const update = parseUpdate(parseObjectBody(body), body)
     const entries = checked(body, true, () => updateEntries(path, update))
     await submit(context, entries)
-    return written(request, AS_SENT, body)
+    return written(context, AS_SENT, body)
   }
 
   /** RFC 6902: applied to what is there, and written only if that is still what was there. */
   async #patchDocument(context: Context, patch: unknown): Promise<HttpReply> {
-    const { database, identity, path, request } = context
+    const { database, identity, path } = context
     for (let attempt = 1; ; attempt++) {
       await readable(database)
       const { revision, value } = readAt(database, identity, path, null)
       const { entries, document } = patchedEntries(path, value, patch)
       try {
         await submit(context, entries, { expectedRevision: revision, expectedAt: path })
-        return written(request, AS_SENT, JSON.stringify(document))
+        return written(context, AS_SENT, JSON.stringify(document))
       } catch (error) {
         if (!isStale(error) || attempt === PATCH_ATTEMPTS) throw error
       }
@@ -275,9 +296,16 @@ function prepared(database: Database, path: Path, query: Query | null, resume: R
   })
 }
 
-async function assertReadable({ database, identity, path }: Context): Promise<void> {
+/** Whether the client may read where it wrote. */
+async function mayRead({ database, identity, path }: Context): Promise<boolean> {
   await readable(database)
-  database.priority(identity, path)
+  try {
+    database.priority(identity, locationOf({ path, value: null }))
+    return true
+  } catch (error) {
+    if (error instanceof RequestError && error.kind === 'permissionDenied') return false
+    throw error
+  }
 }
 
 function readAt(
@@ -301,10 +329,12 @@ interface Stored {
   value: Value
   /** Whether server values took the place of what was sent. */
   isResolved: boolean
+  /** Whether one of them counted on from what was there. */
+  holdsIncrement: boolean
 }
 
 /** The answer to a PATCH: what was sent, whatever became of its server values. */
-const AS_SENT: Stored = { value: null, isResolved: false }
+const AS_SENT: Stored = { value: null, isResolved: false, holdsIncrement: false }
 
 /** @throws {RequestError} */
 function submit(
@@ -323,7 +353,11 @@ function submit(
       ...conditions,
       origin: {
         written: (write) =>
-          resolve({ value: write.entries[0]?.value ?? null, isResolved: write.entries !== entries }),
+          resolve({
+            value: write.entries[0]?.value ?? null,
+            isResolved: write.entries !== entries,
+            holdsIncrement: entries.some(({ value }) => hasIncrement(value)),
+          }),
         refused: (_write, error) => reject(error),
         groupSettled() {},
       },
@@ -332,13 +366,20 @@ function submit(
   })
 }
 
-/** @param sent What was sent, which is the answer unless it held server values. */
-function written(request: HttpRequest, stored: Stored, sent: Buffer | string): HttpReply {
+/**
+ * What was sent, unless it held server values: then what became of them. But an increment tells what was there before,
+ * and so does the ETag of its sum: neither is for a client that may not read there.
+ * @param sent What was sent, as its text.
+ */
+async function written(context: Context, stored: Stored, sent: Buffer | string): Promise<HttpReply> {
+  const { query } = context.request
   const headers: [string, string][] = []
-  if (wantsETag(request)) headers.push(['ETag', etagOf(stored.value)])
-  const print = printOf(request.query)
+  const tellsMore = wantsETag(context.request) || (stored.isResolved && stored.holdsIncrement)
+  const isTold = !tellsMore || (await mayRead(context))
+  if (wantsETag(context.request) && isTold) headers.push(['ETag', etagOf(stored.value)])
+  const print = printOf(query)
   if (print === 'silent') return { status: '204 No Content', headers, body: null }
-  if (stored.isResolved) {
+  if (stored.isResolved && (isTold || !stored.holdsIncrement)) {
     return ok(jsonBody(stored.value, { isExport: false, isPretty: print === 'pretty' }), headers)
   }
   if (print === 'pretty') return ok(JSON.stringify(JSON.parse(String(sent)), null, 2), headers)

@@ -62,7 +62,9 @@ export class RemoteWrites implements WriteOrigin {
         )
       }
       case 'cancel':
-        return onDisconnect.cancel(operation.sessionId, operation.path, this, number)
+        return this.#guarded(number, () =>
+          onDisconnect.cancel(operation.sessionId, operation.path, this, number),
+        )
       case 'run': {
         this.#registered.delete(operation.sessionId)
         onDisconnect.run(operation.sessionId)

@@ -64,6 +64,8 @@ const refused: readonly [what: string, action: string, body: unknown, status: st
   ['a key range from a number', 'g', { p: '/a', q: { i: '.key', sp: 1 } }, 'invalid_query'],
   ['an order by a bad path', 'g', { p: '/a', q: { i: 'a.b', l: 1, vf: 'l' } }, 'invalid_query'],
   ['an order by a list', 'g', { p: '/a', q: { i: [], l: 1, vf: 'l' } }, 'invalid_query'],
+  ['a key of 5000 bytes without a bound', 'g', { p: '/a', q: { sn: 'x'.repeat(5000) } }, 'invalid_query'],
+  ['a side of 5000 bytes without a limit', 'g', { p: '/a', q: { vf: 'x'.repeat(5000) } }, 'invalid_query'],
   ['a bound of 5000 bytes', 'g', { p: '/a', q: { sp: 'x'.repeat(5000) } }, 'invalid_query'],
   ['an inclusion that is a text', 'g', { p: '/a', q: { sp: 1, sin: 'yes' } }, 'invalid_query'],
   ['a bound’s key with a slash', 'g', { p: '/a', q: { sp: 1, sn: 'a/b' } }, 'invalid_query'],
@@ -222,4 +224,19 @@ function shared(): Promise<TestServer> {
 
 afterAll(async () => {
   for (const end of endings.reverse()) await end()
+})
+
+test('what one connection leaves for its end has a size', async (t) => {
+  const server = await serve(t, { rules: OPEN })
+  const client = await RawClient.connect(t, server, { ns: null })
+  const d = { a: 'x'.repeat(9_000_000), b: 'y'.repeat(9_000_000) }
+
+  const answers = [
+    await client.ask('o', { p: '/one', d }),
+    await client.ask('o', { p: '/two', d }),
+    await client.ask('oc', { p: '/one', d: null }),
+    await client.ask('o', { p: '/two', d }),
+  ]
+
+  expect(answers.map(({ s }) => s)).toEqual(['ok', 'too_big', 'ok', 'ok'])
 })

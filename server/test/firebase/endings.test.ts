@@ -145,6 +145,47 @@ test('what clients left is written at the next start of a server that was killed
   })
 })
 
+test('a canceled priority stays as it is, and what was canceled is known after a crash, too', async (t) => {
+  const [folder, image] = [folderOf(t), folderOf(t)]
+  const server = await serve(t, { rules: OPEN, folder })
+  const client = await RawClient.connect(t, server, { ns: null })
+  await client.ask('p', {
+    p: '/',
+    d: { a: { '.value': 0, '.priority': 1 }, b: { x: 'stays', y: 0, '.priority': 1 } },
+  })
+  await client.ask('o', { p: '/a', d: { '.value': 1, '.priority': 2 } })
+  await client.ask('oc', { p: '/a/.priority', d: null })
+  await client.ask('o', { p: '/b', d: { y: 1 } })
+  await client.ask('oc', { p: '/b/x', d: null })
+  await client.ask('oc', { p: '/b/.priority', d: null })
+
+  cpSync(folder, image, { recursive: true, filter: (file) => !file.endsWith('lock') })
+  const restarted = await serve(t, { rules: OPEN, folder: image })
+  const reader = await RawClient.connect(t, restarted, { ns: null })
+  await reader.ask('q', { p: '/', h: '' })
+  await reader.next(({ d }) => d.b?.p?.startsWith('b') || d.b?.d?.b?.y === 1)
+
+  expect((await reader.ask('g', { p: '/', q: {} })).d).toEqual({
+    a: { '.value': 1, '.priority': 1 },
+    b: { x: 'stays', y: 1, '.priority': 1 },
+  })
+})
+
+test('places taken out of registrations count as registrations do', async (t) => {
+  const server = await serve(t, { rules: OPEN })
+  const client = await RawClient.connect(t, server, { ns: null })
+  await client.ask('o', { p: '/a', d: null })
+
+  const answers = await Promise.all(
+    Array.from({ length: 1000 }, (_, n) => client.ask('oc', { p: `/a/${n}`, d: null })),
+  )
+  const dropped = await client.ask('oc', { p: '/a', d: null })
+  const after = await client.ask('o', { p: '/a', d: null })
+
+  expect(answers.filter(({ s }) => s !== 'ok').map(({ s }) => s)).toEqual(['unavailable'])
+  expect([dropped.s, after.s]).toEqual(['ok', 'ok'])
+})
+
 function folderOf(t: Cleanup): string {
   const folder = mkdtempSync(join(tmpdir(), 'hearth-'))
   t.onTestFinished(() => rmSync(folder, { recursive: true, force: true }))

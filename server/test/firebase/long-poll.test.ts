@@ -155,6 +155,22 @@ test.each([
   for (const call of cleanup) await call()
 })
 
+test('what a socket brings before the page has moved to it is limited, and one socket waits at a time', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: { limits: { frameBytesMax: 64 * 1024 } } })
+  const { text, poll } = await startRaw(server)
+  const [, sessionId] = /"s":"([^"]+)"/.exec(text)!
+  const query = `&s=${sessionId}`
+  const first = await RawClient.connect(t, server, { ns: null, query, until: 'a' })
+  const second = await RawClient.connect(t, server, { ns: null, query, until: 'a' })
+
+  for (let n = 0; n < 3; n++) second.sendText(`{"t":"d","d":"${'x'.repeat(60_000)}"}`)
+
+  expect([(await first.closed).code, (await second.closed).code]).toEqual([4500, 4500])
+  const stats = { t: 'd', d: { r: 1, a: 's', b: {} } }
+  const segment = Buffer.from(JSON.stringify(stats)).toString('base64url')
+  expect(await poll(`&seg0=0&ts0=1&d0=${segment}`)).toContain('"s":"ok"')
+})
+
 test('a namespace the server does not have is told in the first script', async (t) => {
   const server = await serve(t, { rules: OPEN })
 

@@ -12,6 +12,8 @@ export interface RawOptions {
   ns?: string | null
   /** More of the URL's query, such as `&ls=…`. */
   query?: string
+  /** The control message to wait for: `h`, hello, unless told. */
+  until?: string
 }
 
 export class RawClient {
@@ -39,13 +41,13 @@ export class RawClient {
 
   /** Connects and waits for hello, or for the connection to end. */
   static async connect(t: Cleanup, server: { url: string }, options: RawOptions = {}): Promise<RawClient> {
-    const { ns = 'demo', query = '' } = options
+    const { ns = 'demo', query = '', until = 'h' } = options
     const namespace = ns === null ? '' : `&ns=${ns}`
     const client = new RawClient(
       new WebSocket(`${server.url.replace('http', 'ws')}/.ws?v=5${query}${namespace}`),
     )
     t.onTestFinished(() => client.socket.terminate())
-    await Promise.race([client.next((message) => message.t === 'c' && message.d.t === 'h'), client.closed])
+    await Promise.race([client.next((message) => message.t === 'c' && message.d.t === until), client.closed])
     return client
   }
 

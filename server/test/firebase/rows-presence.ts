@@ -58,6 +58,56 @@ export const presenceRows: readonly Row[] = [
     },
   },
   {
+    name: 'what is stored where a part was canceled stays, and all around it becomes what was left',
+    async run({ open }) {
+      const [client, watcher] = [await open(), await open()]
+      await client.set('', {
+        set: { x: { '.value': 'stays', '.priority': 1 }, y: 0, z: 'goes' },
+        removed: { x: 'stays', y: 'goes' },
+        nested: { x: { p: 'stays', q: 0, r: 'goes' }, y: 'goes' },
+        several: { x: 'stays', y: 'stays', z: 'goes' },
+        again: { x: 'goes' },
+        leaf: { x: 'goes' },
+        updated: { x: { p: 'stays', q: 'goes' }, y: 'stays', z: 0 },
+        ranked: { '.value': 0, '.priority': 'stays' },
+      })
+      await client.onDisconnect('set').set({ x: 1, y: 1, '.priority': 2 })
+      await client.onDisconnect('set/x').cancel()
+      await client.onDisconnect('removed').remove()
+      await client.onDisconnect('removed/x').cancel()
+      await client.onDisconnect('removed/none').cancel()
+      await client.onDisconnect('nested').set({ x: { p: 1, q: 1 } })
+      await client.onDisconnect('nested/x/p').cancel()
+      await client.onDisconnect('several').set({ w: 1 })
+      await client.onDisconnect('several/y/deep').cancel()
+      await client.onDisconnect('several/y').cancel()
+      await client.onDisconnect('several/x').cancel()
+      await client.onDisconnect('again').set({ x: 1, y: 1 })
+      await client.onDisconnect('again/x').cancel()
+      await client.onDisconnect('again/x').set(2)
+      await client.onDisconnect('leaf').set(1)
+      await client.onDisconnect('leaf/x').cancel()
+      await client.onDisconnect('updated').update({ x: { q: null, r: 1 }, y: 1, z: 1 })
+      await client.onDisconnect('updated/x/p').cancel()
+      await client.onDisconnect('updated/y').cancel()
+      const heard = await listen(watcher, '')
+
+      client.goOffline()
+      await heard.until(({ last }) => last.updated.z === 1)
+
+      expect((await watcher.get('')).exportVal()).toEqual({
+        set: { x: { '.value': 'stays', '.priority': 1 }, y: 1, '.priority': 2 },
+        removed: { x: 'stays' },
+        nested: { x: { p: 'stays', q: 1 } },
+        several: { w: 1, x: 'stays', y: 'stays' },
+        again: { x: 2, y: 1 },
+        leaf: 1,
+        updated: { x: { p: 'stays', r: 1 }, y: 'stays', z: 1 },
+        ranked: { '.value': 0, '.priority': 'stays' },
+      })
+    },
+  },
+  {
     name: 'the later of two at a path is what is written, the earlier beside it stays',
     async run({ open }) {
       const [client, watcher] = [await open(), await open()]

@@ -201,6 +201,30 @@ export const valueRows: readonly Row[] = [
     },
   },
   {
+    name: 'a place that is new arrives with the priority that was written apart from it',
+    except: { 'hearthdb/client': 'its updates name no priorities' },
+    async run({ open }) {
+      const [client, reader] = [await open(), await open()]
+      const heard = await listen(reader, 'a')
+
+      const writes = [
+        client.set('a/pipelined/b/c', 1),
+        client.setPriority('a/pipelined/b', 3),
+        client.update('a', { 'one/b/c': 1, 'one/b/.priority': 'p', 'one/.priority': 5 }),
+        client.update('a', { 'own/c': 1, '.priority': 7 }),
+      ]
+      await Promise.all(writes)
+      await heard.until(({ snapshots }) => JSON.stringify(snapshots.at(-1)!.exportVal()).includes('7'))
+
+      expect(heard.snapshots.at(-1)!.exportVal()).toEqual({
+        pipelined: { b: { c: 1, '.priority': 3 } },
+        one: { b: { c: 1, '.priority': 'p' }, '.priority': 5 },
+        own: { c: 1 },
+        '.priority': 7,
+      })
+    },
+  },
+  {
     name: 'a text of many frames arrives whole in both directions, outside ASCII, too',
     async run({ open }) {
       const [client, reader] = [await open(), await open()]

@@ -508,3 +508,15 @@ test('writes of one group that are apart share a push; writes of one place do no
   expect(counts).toEqual(Array.from({ length: 300 }, (_, n) => n))
   expect(client.pushes.length).toBeLessThan(600)
 })
+
+test('whether the hash of a write is that of the value is told only to who may read there', async (t) => {
+  const server = await serve(t, { rules: { box: { '.write': true }, open: OPEN } })
+  const client = await RawClient.connect(t, server, { ns: null })
+  await client.ask('p', { p: '/box', d: 5 })
+
+  const right = await client.ask('p', { p: '/box', d: 5, h: nodeHash(5) })
+  const wrong = await client.ask('p', { p: '/box', d: 6, h: nodeHash(6) })
+  const readable = await client.ask('p', { p: '/open', d: 6, h: nodeHash(6) })
+
+  expect([right.s, wrong.s, readable.s]).toEqual(['permission_denied', 'permission_denied', 'datastale'])
+})

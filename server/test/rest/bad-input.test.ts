@@ -234,3 +234,29 @@ test('a request that does not wait for the answer to the one before ends its con
 
   await expectUnharmed(server)
 })
+
+test('a header full of blanks costs no more time than another', async (t) => {
+  const server = await serveRest(t)
+  const headers = `Authorization: Bearer a${' '.repeat(19_000)}b\r\nConnection: close`
+  const startMs = performance.now()
+
+  for (let n = 0; n < 10; n++) {
+    const answer = await askRaw(server, `GET /a.json HTTP/1.1\r\nHost: x\r\n${headers}\r\n\r\n`)
+    expect(answer).toContain('401 Unauthorized')
+  }
+
+  // Tried at each blank, ten took 9 s.
+  expect(performance.now() - startMs).toBeLessThan(3000)
+})
+
+test('a script of another page is answered as that page would be', async (t) => {
+  const server = await serveRest(t, { config: { allowedOrigins: ['https://app.example'] } })
+  const from = async (referer: string): Promise<number> =>
+    (await ask(server, '/a.json?callback=f', { headers: { referer } })).status
+
+  expect(await from('https://app.example/page')).toBe(200)
+  expect(await from(`${server.url}/page`)).toBe(200)
+  expect(await from('https://other.example/')).toBe(403)
+  expect((await ask(server, '/a.json?callback=f')).status).toBe(403)
+  expect((await ask(server, '/a.json')).status).toBe(200)
+})

@@ -143,6 +143,24 @@ describe('ETags', () => {
     expect([answer.status, errorOf(answer)]).toEqual([401, 'Permission denied'])
   })
 
+  test('are not told of a write to who may not read there', async (t) => {
+    const server = await serveRest(t, { rules: { box: { '.write': true } } })
+    const asked = { headers: ETAG, body: { n: { '.sv': { increment: 0 } } } }
+    await ask(server, '/box.json', { method: 'PUT', body: { n: 5 } })
+
+    const answers = [
+      await ask(server, '/box.json', { method: 'PUT', ...asked }),
+      await ask(server, '/box.json', { method: 'POST', ...asked }),
+      await ask(server, '/box.json', { method: 'DELETE', headers: ETAG }),
+    ]
+
+    expect(answers.map(({ status, headers }) => [status, headers.get('etag')])).toEqual([
+      [200, null],
+      [200, null],
+      [200, null],
+    ])
+  })
+
   test('are refused where Firebase refuses them', async (t) => {
     const server = await serveRest(t)
     const refusals: [asked: Asked, error: string][] = [
@@ -196,6 +214,32 @@ describe('JSON Patch', () => {
     ['a path that is not there', [{ op: 'remove', path: '/none/x' }], 409, null],
     ['an index past the end', [{ op: 'add', path: '/list/7', value: 1 }], 409, null],
     ['no array', { op: 'add', path: '/c', value: 1 }, 400, null],
+    [
+      'escaped keys',
+      [{ op: 'copy', from: '/deep', path: '/~01' }],
+      200,
+      { list: ['a', 'b'], deep: { x: 1 }, '~1': { x: 1 } },
+    ],
+    [
+      'a move onto itself',
+      [{ op: 'move', from: '/deep', path: '/deep' }],
+      200,
+      { list: ['a', 'b'], deep: { x: 1 } },
+    ],
+    ['a move to the root', [{ op: 'move', from: '/deep', path: '' }], 200, { x: 1 }],
+    [
+      'a move to the end',
+      [{ op: 'move', from: '/list/0', path: '/list/-' }],
+      200,
+      { list: ['b', 'a'], deep: { x: 1 } },
+    ],
+    ['a move into itself', [{ op: 'move', from: '/deep', path: '/deep/x' }], 400, null],
+    ['a copy of nothing', [{ op: 'copy', from: '/none', path: '/c' }], 409, null],
+    ['a copy of what every object has', [{ op: 'copy', from: '/constructor', path: '/c' }], 409, null],
+    ['a method of every object', [{ op: 'toString', path: '/c' }], 400, null],
+    ['a hidden operation', [{ op: '_get', path: '/deep' }], 400, null],
+    ['no operation', [null], 400, null],
+    ['an operation without a path', [{ op: 'copy', from: '/deep' }], 400, null],
     ['an unknown operation', [{ op: 'increment', path: '/c', value: 1 }], 400, null],
     ['a path that is no pointer', [{ op: 'add', path: 'c', value: 1 }], 400, null],
     ['a key that is none', [{ op: 'add', path: '/a.b', value: 1 }], 400, null],
@@ -267,6 +311,48 @@ describe('JSON Patch', () => {
     expect([open.status, closed.status, unreadable.status]).toEqual([200, 401, 401])
   })
 
+  test('a patch that copies without end is refused before it takes memory or time', async (t) => {
+    const server = await serveRest(t)
+    const text = 'x'.repeat(1_000_000)
+    await ask(server, '/a.json', { method: 'PUT', body: { text } })
+    const grow = (n: number): object => ({ op: 'copy', from: '', path: `/${n}` })
+    const copy = (n: number): object => ({ op: 'copy', from: '/text', path: `/text${n}` })
+    const insert = (): object => ({ op: 'add', path: '/long/0', value: 1 })
+    const long = { op: 'add', path: '/long', value: Array.from({ length: 100_000 }, () => 1) }
+
+    for (const patch of [
+      Array.from({ length: 40 }, (_, n) => grow(n)),
+      Array.from({ length: 9_999 }, (_, n) => copy(n)),
+      [long, ...Array.from({ length: 9_999 }, insert)],
+    ]) {
+      const answer = await ask(server, '/a.json', { method: 'PATCH', body: patch, headers: JSON_PATCH })
+
+      expect(answer.status).toBe(400)
+      expect(errorOf(answer)).toMatch(/^operation \d+: (the patch copies too much|value is nested deeper)/)
+    }
+    expect((await ask(server, '/a.json')).body).toEqual({ text })
+  })
+
+  test('a patch that had to be tried again is applied as it was sent', async (t) => {
+    const server = await serveRest(t)
+
+    await Promise.all(
+      Array.from({ length: 10 }, (_, n) =>
+        ask(server, '/a.json', {
+          method: 'PATCH',
+          body: [
+            { op: 'add', path: `/list${n}`, value: [] },
+            { op: 'add', path: `/list${n}/-`, value: n },
+          ],
+          headers: JSON_PATCH,
+        }),
+      ),
+    )
+
+    const lists = Array.from({ length: 10 }, (_, n) => [`list${n}`, [n]])
+    expect((await ask(server, '/a.json')).body).toEqual(Object.fromEntries(lists))
+  })
+
   test('ten that append at once append ten', async (t) => {
     const server = await serveRest(t)
     await ask(server, '/list.json', { method: 'PUT', body: ['first'] })
@@ -296,4 +382,20 @@ test('a merge patch is one write, whose locations the rules see each', async (t)
 
   expect([allowed.status, denied.status]).toEqual([200, 401])
   expect((await ask(server, '/.json')).body).toEqual({ open: { a: 1 } })
+})
+
+test('a patch that changes more places than an update may have is refused, and nothing is written', async (t) => {
+  const server = await serveRest(t)
+  const many = Object.fromEntries(Array.from({ length: 10_001 }, (_, n) => [`k${n}`, n]))
+
+  for (const [type, body] of [
+    ['application/merge-patch+json', many],
+    ['application/json-patch+json', [{ op: 'replace', path: '', value: many }]],
+  ] as const) {
+    const headers = { 'Content-Type': type }
+    const answer = await ask(server, '/a.json', { method: 'PATCH', body, headers })
+
+    expect([answer.status, errorOf(answer)]).toEqual([400, expect.stringContaining('at most 10000')])
+  }
+  expect((await ask(server, '/a.json')).body).toBe(null)
 })

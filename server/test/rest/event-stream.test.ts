@@ -256,3 +256,21 @@ test('a client that stops reading misses steps, never the state: it gets the who
   const puts = heard.split('event: put').length - 1
   expect(puts).toBeLessThan(30)
 })
+
+test('a slow stream whose value has grown past what one read may take hears so and ends', async (t) => {
+  const server = await serveRest(t, { config: { limits: { readNodesMax: 1000 } } })
+  const client = await EventClient.open(t, server, '/a.json')
+  await client.first(1)
+  client.response.pause()
+  const large = 'x'.repeat(1_000_000)
+  for (let n = 0; n < 20; n++) await put(server, `/a/large/${n}.json`, large)
+  const many = Object.fromEntries(Array.from({ length: 900 }, (_, n) => [`k${n}`, n]))
+  await put(server, '/a/x.json', many)
+  await put(server, '/a/y.json', many)
+
+  client.response.resume()
+  await client.ended
+
+  expect(client.heard.at(-1)).toMatchObject({ event: 'cancel', data: expect.stringContaining('1000 values') })
+  expect((await ask(server, '/b.json')).status).toBe(200)
+})

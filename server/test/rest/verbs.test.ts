@@ -2,6 +2,7 @@
  * REST verbs, parameters and texts, as tables: what is stored, what is asked, what comes back.
  */
 import { describe, expect, test } from 'vitest'
+import { OPEN } from '../harness.ts'
 import { type Asked, ask, askRaw, errorOf, serveRest } from './rest-harness.ts'
 
 /** Stored at the root before each request. */
@@ -403,4 +404,37 @@ test('a path without .json is answered with what is missing', async (t) => {
 
   expect(answer.status).toBe(404)
   expect(answer.text).toContain('append .json')
+})
+
+describe('what became of server values', () => {
+  const rules = { writeOnly: { '.write': true }, open: OPEN }
+  const counted = { n: { '.sv': { increment: 0 } }, at: { '.sv': 'timestamp' } }
+
+  test('is told to who may read there', async (t) => {
+    const server = await serveRest(t, { rules })
+    await ask(server, '/open.json', { method: 'PUT', body: { n: 42 } })
+
+    const answer = await ask(server, '/open.json', { method: 'PUT', body: counted })
+
+    expect(answer.body).toEqual({ n: 42, at: expect.any(Number) })
+  })
+
+  test('of an increment is not told to who may not: the answer is what was sent', async (t) => {
+    const server = await serveRest(t, { rules })
+    await ask(server, '/writeOnly.json', { method: 'PUT', body: { n: 42 } })
+
+    const plain = await ask(server, '/writeOnly.json', { method: 'PUT', body: counted })
+    const pretty = await ask(server, '/writeOnly.json?print=pretty', { method: 'PUT', body: counted })
+    const below = await ask(server, '/writeOnly/n.json', { method: 'PUT', body: counted.n })
+
+    expect([plain.body, pretty.body, below.body]).toEqual([counted, counted, counted.n])
+  })
+
+  test('of a timestamp is told to everyone: it says nothing of what is stored', async (t) => {
+    const server = await serveRest(t, { rules })
+
+    const answer = await ask(server, '/writeOnly.json', { method: 'PUT', body: { '.sv': 'timestamp' } })
+
+    expect(answer.body).toEqual(expect.any(Number))
+  })
 })
