@@ -495,9 +495,9 @@ export class Database {
     const head = this.#store.head
     const resolved = resolveEntries(write.entries, head, nowMs)
     const entries = write.untouched === undefined ? resolved : entriesBeside(resolved, write.untouched, head)
-    const isConditional = write.expectedRevision !== null || write.expectedHash !== undefined
-    // Whether a guess about what is there was right is for those to know who may read it.
-    if (isConditional) {
+    // Whether a guess about what is there was right is for those to know who may read it. That there is nothing may be asked
+    // by anyone who may write: an app may claim a name by a transaction without reading names.
+    if (write.expectedRevision !== null || (write.expectedHash ?? '') !== '') {
       const path = write.expectedAt ?? locationOf(entries[0]!)
       this.#assertMayRead(write.identity, path, null, head)
     }

@@ -51,6 +51,7 @@ export class Front {
   readonly #parts: FrontParts
   readonly #topics = new LongPollTopics()
   #transport: Transport | null = null
+  #isClosed = false
   #firebase: FirebaseService | null = null
 
   constructor(parts: FrontParts) {
@@ -64,8 +65,9 @@ export class Front {
     }
   }
 
-  /** @throws {ListenError} @returns The port. */
+  /** @throws {ListenError} @throws {Error} It was closed meanwhile. @returns The port. */
   async listen(doors: FrontDoors): Promise<number> {
+    if (this.#isClosed) throw closedMeanwhile()
     const { databases, verifier, port, isShared, takeOverElsewhere } = doors
     const { config, metrics, logger, nowMs, random, onBug } = this.#parts
     const { sessions } = this
@@ -86,7 +88,7 @@ export class Front {
     const { limits, allowedOrigins } = config
     const { counters, contentType } = metrics
     const turns = new Turns({ bytesInFlightMax: limits.snapshotBytesInFlightMax, onBug })
-    this.#transport = await listen({
+    const transport = await listen({
       host: config.host,
       port,
       isShared,
@@ -106,6 +108,11 @@ export class Front {
       bodyBytesMax: limits.bodyBytesMax,
       onBug,
     })
+    if (this.#isClosed) {
+      transport.close()
+      throw closedMeanwhile()
+    }
+    this.#transport = transport
     metrics.gauge('connections', () => sessions.ownSize)
     metrics.gauge('sessionsWaiting', () => turns.waiting)
     metrics.gauge('databases', () => databases.size)
@@ -116,7 +123,7 @@ export class Front {
     }
     metrics.gauge('indexesBuilding', () => sum(({ database }) => database.indexProgress.building))
     metrics.gauge('listeners', () => sum(({ database }) => database.listenerCount))
-    return this.#transport.port
+    return transport.port
   }
 
   /** Ends a session of this thread that its client has left for another. @returns What it left has to settle. */
@@ -131,9 +138,10 @@ export class Front {
     this.sessions.announceEnd(delayMs)
   }
 
-  /** Ends every connection. */
+  /** Ends every connection. One that is about to listen will not: a thread that ends with open sockets aborts the process. */
   close(): void {
     this.isReady = false
+    this.#isClosed = true
     const transport = this.#transport
     this.#transport = null
     transport?.stopAccepting()
@@ -143,6 +151,10 @@ export class Front {
       transport?.close()
     }
   }
+}
+
+function closedMeanwhile(): Error {
+  return new Error('closed before it listened')
 }
 
 interface NativeRouteParts {

@@ -202,6 +202,17 @@ test('a worker that dies is replaced; what its clients left for their end is don
   expect(text).toMatch(/^hearth_worker_restarts_total\{worker="0"\} 1$/m)
 }, 30_000)
 
+test('a server that closes while a worker starts takes nobody with it', async (t) => {
+  for (const afterMs of [120, 200, 280, 360]) {
+    const server = await serve(t, { rules: OPEN, config: TWO })
+    server.failWorker!(1)
+
+    // Nothing tells how far the start of the next one has come: these times lie before, within and behind it.
+    await new Promise((resolve) => setTimeout(resolve, afterMs))
+    await server.close()
+  }
+}, 30_000)
+
 /** A connection to that worker, once there is such a worker. */
 async function untilServedBy(t: Cleanup, server: TestServer, worker: string): Promise<BareClient> {
   for (;;) {
