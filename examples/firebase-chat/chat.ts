@@ -82,13 +82,19 @@ async function attempt(write: Promise<unknown>): Promise<boolean> {
   }
 }
 
+/** A listen that was refused does not come back by itself, so this stays, whatever else is refused. */
+let unreadable = ''
+
 function tellProblem(what: string, { message }: Error): void {
-  element('problem').textContent = `${what} (${message})`
+  element('problem').textContent = `${unreadable} ${what} (${message})`.trim()
 }
 
 /** Listens; a listen that rules refuse, at once or later, is said, too. */
 function follow(source: Query, heard: (snapshot: DataSnapshot) => void): void {
-  onValue(source, heard, (error) => tellProblem('The server does not let this page read the room', error))
+  onValue(source, heard, ({ message }) => {
+    unreadable = `The server does not let this page read the room (${message}).`
+    element('problem').textContent = unreadable
+  })
 }
 
 function followPresence(): void {
@@ -171,7 +177,7 @@ function button(label: string, className: string, act: () => Promise<unknown>): 
   made.textContent = label
   made.className = className
   made.addEventListener('click', () => {
-    element('problem').textContent = ''
+    element('problem').textContent = unreadable
     void attempt(act())
   })
   return made
@@ -204,7 +210,7 @@ function followForm(): void {
   })
   element('say').addEventListener('submit', (event) => {
     event.preventDefault()
-    element('problem').textContent = ''
+    element('problem').textContent = unreadable
     stopTyping()
     const message = { name, text: text.value, at: serverTimestamp(), ...(uid === null ? {} : { uid }) }
     text.value = ''
