@@ -1,7 +1,7 @@
 /**
  * Wire: the client's half of the protocol's codec, made small. `protocol/codec.ts` serves both directions and is
  * tuned for a server; it alone would take a sixth of what a browser may load. Here the server is trusted to send
- * well-formed frames of the forms `protocol/msgpack.ts` writes, so nothing is checked twice, and each message is put
+ * well-formed frames of the forms `protocol/msgpack-encoder.ts` writes, so nothing is checked twice, and each message is put
  * together from a table of its fields.
  *
  * INVARIANT: the same frames as `protocol/codec.ts` writes and reads; wire.test.ts holds the two against each other.

@@ -13,7 +13,8 @@ import {
   type Rejected,
 } from './codec.ts'
 import { requestErrors } from './errors.ts'
-import { Encoder, FRAME_VALUES_MAX } from './msgpack.ts'
+import { FRAME_VALUES_MAX } from './msgpack.ts'
+import { Encoder } from './msgpack-encoder.ts'
 import type { Path } from './path.ts'
 import type { Query } from './query.ts'
 import { type Step, type ToClient, ToClientType } from './to-client.ts'

@@ -4,7 +4,9 @@
  */
 import { encodeDelivery, parseDelivery } from './delivery.ts'
 import { RequestError } from './errors.ts'
-import { Decoder, type Encoder, FRAME_VALUES_MAX, MsgpackError } from './msgpack.ts'
+import { FRAME_VALUES_MAX, MsgpackError } from './msgpack.ts'
+import { Decoder } from './msgpack-decoder.ts'
+import type { Encoder } from './msgpack-encoder.ts'
 import { type Path, parsePath, quoteInput } from './path.ts'
 import { encodeQuery, parseQuery, type Query } from './query.ts'
 import { type Limits, type Step, type ToClient, ToClientType } from './to-client.ts'

@@ -6,7 +6,9 @@
 import fc from 'fast-check'
 import { Packr } from 'msgpackr'
 import { expect, test, vi } from 'vitest'
-import { Decoder, Encoder, MsgpackError, NESTING_MAX } from './msgpack.ts'
+import { MsgpackError, NESTING_MAX } from './msgpack.ts'
+import { Decoder } from './msgpack-decoder.ts'
+import { Encoder } from './msgpack-encoder.ts'
 
 const packr = new Packr({ useRecords: false })
 
@@ -365,7 +367,7 @@ test('without Buffer, as in a browser, texts decode to the same and bad UTF-8 is
   vi.resetModules()
   vi.stubGlobal('Buffer', undefined)
   try {
-    const { Decoder: BrowserDecoder } = (await import('./msgpack.ts')) as { Decoder: typeof Decoder }
+    const { Decoder: BrowserDecoder } = (await import('./msgpack-decoder.ts')) as { Decoder: typeof Decoder }
     fc.assert(
       fc.property(anyText, (text) => {
         expect(new BrowserDecoder(encode(text)).value()).toBe(encodable(text))
