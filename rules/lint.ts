@@ -9,7 +9,7 @@ import type { Analysis } from './load.ts'
 import { printExpression } from './printer.ts'
 import type { Rule } from './rule.ts'
 import type { FunctionSource, RuleNode } from './rules-file.ts'
-import type { Span } from './source.ts'
+import { FINDINGS_MAX, type Span } from './source.ts'
 
 export type WarningId =
   | 'public-write'
@@ -28,7 +28,7 @@ export interface Warning extends Snippet, Place {
   fix: string
 }
 
-/** @returns Warnings in the order of the text; none for a text with errors, which come first. */
+/** @returns Warnings in the order of the text, a hundred at most; none for a text with errors, which come first. */
 export function lintRules(analysis: Analysis): Warning[] {
   if (analysis.file === null || analysis.errors.length > 0) return []
   const linter = new Linter(analysis)
@@ -205,6 +205,7 @@ class Linter {
   }
 
   private warn(id: WarningId, span: Span, message: string, fix: string): void {
+    if (this.warnings.length >= FINDINGS_MAX) return
     const snippet = this.analysis.source.snippet(span)
     const isKnown = this.warnings.some(
       (warning) => warning.id === id && warning.line === snippet.line && warning.column === snippet.column,
