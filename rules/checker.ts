@@ -7,7 +7,7 @@ import type { ArrayLiteral, Binary, Call, Expression, Logical, Member, Name, Reg
 import { isStringLike, type Method, methodOf, queryFields } from './builtins.ts'
 import type { RulesErrorCode } from './errors.ts'
 import type { Growth } from './expand.ts'
-import { booleanHint, comparisonHint, memberHint, nameHint } from './hints.ts'
+import { booleanHint, calleeHint, comparisonHint, memberHint, nameHint } from './hints.ts'
 import { compileRegex, isRegexProblem } from './regexp.ts'
 import { isAfterWrite, type Scope, typeOfVariable } from './scope.ts'
 import type { Span } from './source.ts'
@@ -157,8 +157,7 @@ class Checker {
 
   private notAFunction(callee: Expression): Type {
     const span = callee.kind === 'member' ? callee.nameSpan : callee
-    const hint =
-      callee.kind === 'member' && callee.name === 'length' ? '`length` is a property: no brackets' : null
+    const hint = callee.kind === 'member' ? calleeHint(callee.name) : null
     return this.fail(span, 'Type error: Function call on target that is not a function.', hint)
   }
 

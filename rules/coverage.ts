@@ -12,6 +12,9 @@ import type { Ruleset } from './ruleset.ts'
 
 export interface RuleCoverage {
   rule: RulePlace
+  /** Offsets of the rule in the file. */
+  start: number
+  end: number
   /** How often the rule was evaluated, by outcome. */
   outcomes: Record<Outcome, number>
   conditions: ConditionCoverage[]
@@ -70,8 +73,11 @@ export class Coverage implements Tracer {
   report(ruleset: Ruleset): CoverageReport {
     const rules = ruleset.rules.map((rule): RuleCoverage => {
       const conditions = rule.expression === null ? [] : this.conditions(rule, rule.expression)
+      const { start, end } = rule.source
       return {
         rule: rule.place,
+        start,
+        end,
         outcomes: this.outcomes.get(rule) ?? { true: 0, false: 0, error: 0, budget: 0 },
         conditions,
       }
@@ -94,7 +100,7 @@ export class Coverage implements Tracer {
 export function formatCoverage(report: CoverageReport): string {
   const lines: string[] = []
   for (const { rule, outcomes, conditions } of report.rules) {
-    const asked = outcomes.true + outcomes.false + outcomes.error + outcomes.budget
+    const asked = timesAsked(outcomes)
     const missing = conditions.filter(({ wasTrue, wasFalse }) => !wasTrue || !wasFalse)
     if (asked > 0 && missing.length === 0) continue
     lines.push(
@@ -110,20 +116,26 @@ export function formatCoverage(report: CoverageReport): string {
   return lines.join('\n')
 }
 
+function timesAsked(outcomes: Record<Outcome, number>): number {
+  return outcomes.true + outcomes.false + outcomes.error + outcomes.budget
+}
+
 /** What was seen of a condition, in words. */
 export function describe(wasTrue: boolean, wasFalse: boolean): string {
   if (wasTrue) return wasFalse ? 'both' : 'never false'
   return wasFalse ? 'never true' : 'not evaluated'
 }
 
-/** The file as a page of its own, every condition coloured by what was seen of it. */
+/** The file as a page of its own, every condition coloured by what was seen of it, and every rule never asked. */
 export function coverageHtml(report: CoverageReport, text: string, fileName: string): string {
-  const marks = report.rules
-    .flatMap(({ conditions }) => conditions)
-    .map(({ start, end, wasTrue, wasFalse }) => {
-      const seen = describe(wasTrue, wasFalse)
-      return { start, end, className: seen.replaceAll(' ', '-'), title: seen }
+  const marks = report.rules.flatMap(({ start, end, outcomes, conditions }): Mark[] => {
+    // A rule that is `true` or `false` has no condition, but it may have been asked or not.
+    if (timesAsked(outcomes) === 0) return [{ start, end, className: 'not-evaluated', title: 'never asked' }]
+    return conditions.map((condition) => {
+      const seen = describe(condition.wasTrue, condition.wasFalse)
+      return { start: condition.start, end: condition.end, className: seen.replaceAll(' ', '-'), title: seen }
     })
+  })
   const intro = `${report.covered} of ${report.total} conditions seen both true and false.`
   return markedPage({ title: fileName, intro, text, marks })
 }

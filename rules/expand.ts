@@ -14,6 +14,8 @@ export interface NamedFunction {
   name: string
   parameters: readonly string[]
   body: Expression
+  /** Whether a call was met. */
+  isCalled: boolean
 }
 
 export type Functions = ReadonlyMap<string, NamedFunction>
@@ -94,6 +96,7 @@ class Expander {
   ): Expression {
     const called = this.functions.get(name)
     if (called === undefined) return site
+    called.isCalled = true
     const { parameters, body } = called
     if (args.length !== parameters.length) {
       const expected = parameters.length === 1 ? '1 argument' : `${parameters.length} arguments`

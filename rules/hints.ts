@@ -24,11 +24,14 @@ const FOREIGN_NAMES: ReadonlyMap<string, string> = new Map([
   ['newRoot', 'an extension of Hearth; a top-level "functions": {} turns extensions on'],
 ])
 
+/** A file of a hundred thousand functions must not be compared with each of its errors. */
+const FUNCTIONS_COMPARED_MAX = 1000
+
 export function nameHint(name: string, scope: Scope): string | null {
   if (scope.captures.has(`$${name}`)) return `did you mean \`$${name}\`?`
   const foreign = FOREIGN_NAMES.get(name)
   if (foreign !== undefined) return foreign
-  const near = nearest(name, namesIn(scope))
+  const near = nearest(name, [...namesIn(scope), ...scope.functions.slice(0, FUNCTIONS_COMPARED_MAX)])
   if (near !== null) return `did you mean \`${near}\`?`
   if (name.startsWith('$')) return 'a capture is visible in its own node and below it only'
   return `known here: ${namesIn(scope).join(', ')}`
@@ -57,6 +60,13 @@ export function memberHint(member: Member, type: Type): string | null {
       : `a child is \`.child('${name}').val()\`, before \`val()\``
   }
   return null
+}
+
+/** For a member that is called and is no method: one of `auth`, where any name may be a claim. */
+export function calleeHint(name: string): string | null {
+  if (name === 'length') return '`length` is a property: no brackets'
+  const near = nearest(name, stringMethods.keys())
+  return near === null ? (otherNames.get(name) ?? null) : `did you mean \`${near}\`?`
 }
 
 /** For a place that takes a boolean only. */

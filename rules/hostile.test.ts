@@ -5,6 +5,7 @@
 import { expect, test } from 'vitest'
 import { parseValue } from '../protocol/index.ts'
 import { jsonView } from './data-view-json.ts'
+import { checkFile, formatReport } from './diagnostics.ts'
 import type { RulesError } from './errors.ts'
 import { type LoadResult, loadRuleset } from './load.ts'
 
@@ -86,6 +87,16 @@ test('a million captures end in a hundred errors', () => {
 
   expect(firstError(result).message).toBe("Cannot have multiple default rules ('$c0' and '$c1').")
   expect(result.ok ? 0 : result.errors.length).toBe(100)
+})
+
+test('a hundred thousand public places on one line end in a hundred warnings', () => {
+  const rules = Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`k${i}`, { '.read': true }]))
+  const text = JSON.stringify({ rules })
+
+  const report = timed(() => checkFile('rules.json', text))
+
+  expect(report.warnings.length).toBe(100)
+  expect(timed(() => formatReport(report))).toMatch(/100000 rules, 0 errors, 100 warnings$/)
 })
 
 test('invalid UTF-8 is refused where it stands', () => {

@@ -99,6 +99,32 @@ test('a report shows every finding with its place and its fix', () => {
   )
 })
 
+test('a function that no rule calls is told of, one that is called by way of another is not', () => {
+  const text = JSON.stringify({
+    functions: { inner: 'auth != null', 'outer(x)': 'inner && x', 'spare(x)': 'spare(nonsense)' },
+    rules: { a: { '.read': "outer(auth.uid == 'x')" } },
+  })
+
+  const { errors, warnings } = checkFile('rules.json', text)
+
+  expect(errors).toEqual([])
+  expect(warnings).toMatchObject([
+    { id: 'unused-function', message: 'no rule calls `spare`, so its body was not checked' },
+  ])
+})
+
+test.each([
+  ['a function', 'isMenber($id)', 'did you mean `isMember`?'],
+  ['a constant', 'now < LIMT', 'did you mean `LIMIT`?'],
+  ['a method of a claim', "auth.token.email.endWith('x')", 'did you mean `endsWith`?'],
+  ['the length of a claim', 'auth.uid.length() > 1', '`length` is a property: no brackets'],
+])('a misspelt name of %s is told the right one', (_, rule, hint) => {
+  const functions = { 'isMember(id)': 'auth.uid == id', LIMIT: '5' }
+  const text = JSON.stringify({ functions, rules: { $id: { '.read': rule } } })
+
+  expect(checkFile('rules.json', text).errors[0]!.hint).toBe(hint)
+})
+
 test("Firestore's language is recognised", () => {
   const report = checkFile('rules.json', '{"rules": {".read": "request.auth != null"}}')
 

@@ -2,13 +2,14 @@
  * Lint: warnings about rules that load and do what they say, which is probably not what was meant. Every
  * warning has a stable id, one reason and one way to fix it; docs/rules.md lists them.
  */
+import { clip } from '../protocol/index.ts'
 import { type Expression, partsOf } from './ast.ts'
 import type { Place, Snippet } from './errors.ts'
 import type { Analysis } from './load.ts'
 import { printExpression } from './printer.ts'
 import type { Rule } from './rule.ts'
-import type { RuleNode } from './rules-file.ts'
-import type { Span } from './source.ts'
+import type { FunctionSource, RuleNode } from './rules-file.ts'
+import { FINDINGS_MAX, type Span } from './source.ts'
 
 export type WarningId =
   | 'public-write'
@@ -19,6 +20,7 @@ export type WarningId =
   | 'signed-out-passes'
   | 'error-before-or'
   | 'query-without-index'
+  | 'unused-function'
 
 export interface Warning extends Snippet, Place {
   id: WarningId
@@ -26,11 +28,12 @@ export interface Warning extends Snippet, Place {
   fix: string
 }
 
-/** @returns Warnings in the order of the text; none for a text with errors, which come first. */
+/** @returns Warnings in the order of the text, a hundred at most; none for a text with errors, which come first. */
 export function lintRules(analysis: Analysis): Warning[] {
   if (analysis.file === null || analysis.errors.length > 0) return []
   const linter = new Linter(analysis)
   linter.node(analysis.file.root, '/', { read: [], write: [] })
+  linter.functions(analysis.file.functions ?? [])
   return linter.warnings.sort((a, b) => a.line - b.line || a.column - b.column)
 }
 
@@ -67,6 +70,18 @@ class Linter {
     const prefix = pattern === '/' ? '' : pattern
     for (const child of node.children.values()) this.node(child, `${prefix}/${child.key}`, below)
     if (node.capture !== null) this.node(node.capture, `${prefix}/${node.capture.key}`, below)
+  }
+
+  functions(functions: readonly FunctionSource[]): void {
+    for (const { name, nameSpan } of functions) {
+      if (!this.analysis.uncalled.has(name)) continue
+      this.warn(
+        'unused-function',
+        nameSpan,
+        `no rule calls \`${clip(name)}\`, so its body was not checked`,
+        'call it, or remove it',
+      )
+    }
   }
 
   private cascade(rule: Rule | null, rulesAbove: readonly Rule[]): void {
@@ -190,6 +205,7 @@ class Linter {
   }
 
   private warn(id: WarningId, span: Span, message: string, fix: string): void {
+    if (this.warnings.length >= FINDINGS_MAX) return
     const snippet = this.analysis.source.snippet(span)
     const isKnown = this.warnings.some(
       (warning) => warning.id === id && warning.line === snippet.line && warning.column === snippet.column,

@@ -28,6 +28,8 @@ export interface Analysis {
   root: RulesetNode | null
   /** Rules that are sound, parents before children. */
   rules: readonly Rule[]
+  /** Named functions and constants that no rule calls. */
+  uncalled: ReadonlySet<string>
   /** In the order of the text. */
   errors: readonly RulesError[]
 }
@@ -48,6 +50,7 @@ export function analyzeRules(text: string | Uint8Array, options: LoadOptions = {
   let file: RulesFile | null = null
   let root: RulesetNode | null = null
   let rules: readonly Rule[] = []
+  let uncalled: ReadonlySet<string> = new Set()
   if (source.errors.length === 0) {
     const json = parseJsonDialect(source, limits.treeDepthMax + 1)
     file = json === null ? null : parseRulesFile(source, json)
@@ -55,10 +58,11 @@ export function analyzeRules(text: string | Uint8Array, options: LoadOptions = {
       const loader = new Loader(source, limits, file)
       root = loader.node(file.root, null)
       rules = loader.rules
+      uncalled = loader.uncalled
     }
   }
   const errors = [...source.errors].sort((a, b) => a.line - b.line || a.column - b.column)
-  return { source, file, root, rules, errors }
+  return { source, file, root, rules, uncalled, errors }
 }
 
 function openSource(text: string | Uint8Array, limits: RulesLimits): Source {
@@ -92,6 +96,8 @@ class Loader {
   private readonly source: Source
   private readonly limits: RulesLimits
   private readonly hasExtensions: boolean
+  /** Names in the `functions` section; null where there is none. */
+  private readonly extensions: readonly string[] | null
   private readonly functions = new Map<string, NamedFunction>()
   /** Facts of sound expressions. Rules are copied within their file, and a copy need not be checked again. */
   private readonly sound = new Map<string, RuleFacts>()
@@ -110,12 +116,18 @@ class Loader {
       }
       const { name, parameters } = named
       const body = this.parse(named.body)
-      if (body !== null) this.functions.set(name, { name, parameters, body })
+      if (body !== null) this.functions.set(name, { name, parameters, body, isCalled: false })
     }
+    this.extensions = this.hasExtensions ? [...this.functions.keys()] : null
+  }
+
+  /** Those whose bodies nobody looked at: what a body means depends on the place of its calls. */
+  get uncalled(): ReadonlySet<string> {
+    return new Set([...this.functions.values()].filter(({ isCalled }) => !isCalled).map(({ name }) => name))
   }
 
   node(node: RuleNode, above: Scopes | null): RulesetNode {
-    const scopes = scopesOf(node, above, this.hasExtensions)
+    const scopes = scopesOf(node, above, this.extensions)
     const read = this.rule(node.read, scopes.read)
     const write = this.rule(node.write, scopes.write)
     const validate = this.rule(node.validate, scopes.validate)

@@ -14,21 +14,27 @@ export interface Scope {
   captures: ReadonlyMap<string, number>
   /** Whether the file has a `functions` section, which turns Hearth's extensions on. */
   hasExtensions: boolean
+  /** Named functions and constants of that section; their calls are gone before anything is checked. */
+  functions: readonly string[]
 }
 
 /** One scope for each kind of rule a node may have. */
 export type Scopes = Readonly<Record<RuleKind, Scope>>
 
-/** @param above Those of the parent, whose captures hold below it too; null at the root. */
-export function scopesOf(node: RuleNode, above: Scopes | null, hasExtensions: boolean): Scopes {
+/**
+ * @param above Those of the parent, whose captures hold below it too; null at the root.
+ * @param extensions Names in the `functions` section; null where the file has none.
+ */
+export function scopesOf(node: RuleNode, above: Scopes | null, extensions: readonly string[] | null): Scopes {
   const pattern = above === null ? [] : [...above.read.pattern, node.key]
   let captures: ReadonlyMap<string, number> = above === null ? new Map() : above.read.captures
   if (node.key.startsWith('$')) captures = new Map([...captures, [node.key, pattern.length - 1]])
-  const depth = pattern.length
+  const hasExtensions = extensions !== null
+  const shared = { depth: pattern.length, pattern, captures, hasExtensions, functions: extensions ?? [] }
   return {
-    read: { kind: 'read', depth, pattern, captures, hasExtensions },
-    write: { kind: 'write', depth, pattern, captures, hasExtensions },
-    validate: { kind: 'validate', depth, pattern, captures, hasExtensions },
+    read: { kind: 'read', ...shared },
+    write: { kind: 'write', ...shared },
+    validate: { kind: 'validate', ...shared },
   }
 }
 

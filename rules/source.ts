@@ -4,8 +4,8 @@
  */
 import type { Place, RulesError, RulesErrorCode, Snippet } from './errors.ts'
 
-/** A hostile text may be wrong in a million places; nobody reads past these. */
-const ERRORS_MAX = 100
+/** Errors, and warnings, of one text. A hostile one has a million of them; nobody reads past these. */
+export const FINDINGS_MAX = 100
 
 /** Half-open range of offsets into some text, in UTF-16 units. */
 export interface Span {
@@ -24,7 +24,7 @@ export class Source {
 
   /** Whether further errors would not be kept. */
   get isFull(): boolean {
-    return this.errors.length >= ERRORS_MAX
+    return this.errors.length >= FINDINGS_MAX
   }
 
   placeAt(offset: number): Place {

@@ -89,6 +89,19 @@ test('the coverage page marks each condition once and nests the marks', () => {
   expect(html.match(/<span/g)!.length).toBe(html.match(/<\/span/g)!.length)
 })
 
+test('the coverage page marks rules that were never asked, literal ones too', () => {
+  const text = '{"rules": {"a": {".read": true, ".write": false}, "b": {".read": "auth != null"}}}'
+  const { ruleset } = rulesFromText(text)
+  const coverage = new Coverage()
+  runTable(ruleset, { tests: [{ get: '/a', expect: 'allow' }] }, coverage)
+
+  const html = coverageHtml(coverage.report(ruleset), text, 'rules.json')
+
+  const mark = (what: string) => `<span class="not-evaluated" title="never asked">${what}</span>`
+  expect(html).toContain(`&quot;.read&quot;: true, &quot;.write&quot;: ${mark('false')}`)
+  expect(html).toMatch(new RegExp(`&quot;.read&quot;: .*${mark('.*auth != null.*')}`))
+})
+
 test('mutation finds what no test would miss', () => {
   const passes = (ruleset: typeof rules.ruleset) => runTable(ruleset, table).every(({ passed }) => passed)
 

@@ -50,6 +50,8 @@ import { entriesBeside, isPriorityPath, locationOf, resolveEntries } from './wri
 export interface DatabaseCounters {
   writes: number
   denials: number
+  /** Of the denials, those for a check that went over its budget of steps. */
+  budgetOverruns: number
   reads: number
 }
 
@@ -730,6 +732,7 @@ export class Database {
 
   #denied(verb: 'read' | 'write', path: Path, identity: Identity, decision: Decision): RequestError {
     this.#options.counters.denials += 1
+    if (decision.reason === 'budget') this.#options.counters.budgetOverruns += 1
     const why = this.#options.explainDenial?.({ database: this.name, verb, path, identity, decision }) ?? ''
     return new DeniedError(`no permission to ${verb} \`${formatPath(path)}\`${why}`, decision)
   }

@@ -20,6 +20,10 @@ const COUNTERS = {
   reads: ['hearth_reads_total', 'Reads and listens that reached the rules.'],
   writes: ['hearth_writes_total', 'Writes committed.'],
   denials: ['hearth_denials_total', 'Reads, listens and writes the rules denied.'],
+  budgetOverruns: [
+    'hearth_rules_budget_overruns_total',
+    'Denials because a rule took more steps than one check may.',
+  ],
   errors: ['hearth_errors_total', 'Requests answered with an error, denials included.'],
   deliveries: ['hearth_fanout_deliveries_total', 'Patches handed to connections, one for each connection.'],
   deliveredBytes: ['hearth_fanout_bytes_total', 'Bytes of these patches.'],

@@ -117,7 +117,7 @@ async function openDatabase(): Promise<Database> {
     name: 'test',
     store: await openMemoryStore({ packedBytesMax: 60 }),
     ruleset: loaded.ruleset,
-    counters: { writes: 0, denials: 0, reads: 0 },
+    counters: { writes: 0, denials: 0, budgetOverruns: 0, reads: 0 },
     nowMs: () => 0,
     readNodesMax: 1000,
     writeQueueMax: 1000,

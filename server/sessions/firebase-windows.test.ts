@@ -265,7 +265,7 @@ async function follow(
     name: 'test',
     store,
     ruleset: rulesets[rules],
-    counters: { writes: 0, denials: 0, reads: 0 },
+    counters: { writes: 0, denials: 0, budgetOverruns: 0, reads: 0 },
     nowMs: () => NOW_MS,
     readNodesMax: 1000,
     writeQueueMax: 1000,

@@ -37,7 +37,7 @@ async function open(): Promise<Counted> {
     name: 'test',
     store: await openMemoryStore(),
     ruleset,
-    counters: { writes: 0, denials: 0, reads: 0 },
+    counters: { writes: 0, denials: 0, budgetOverruns: 0, reads: 0 },
     nowMs: () => 0,
     readNodesMax: 1_000_000,
     writeQueueMax: 10_000,

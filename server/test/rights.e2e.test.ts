@@ -56,6 +56,30 @@ test('a rules file that does not load refuses the start, with its place', async 
   await expect(serve(t, { folder: first.folder })).rejects.toThrow(/rules\.json:1:\d+.*\$x/)
 })
 
+test('a rule that takes too many steps denies, and /metrics counts it apart from other denials', async (t) => {
+  const rules = { '.write': true, text: { '.read': 'data.val().matches(/a/)' }, shut: { '.read': false } }
+  const server = await serve(t, { rules })
+  const client = await BareClient.connect(t, server)
+  await client.ask({ type: 'set', path: path('text'), value: 'b'.repeat(2_600_000) })
+
+  const answers = [
+    await client.ask({ type: 'get', path: path('text'), query: null }),
+    await client.ask({ type: 'listen', path: path('text'), query: null }),
+    await client.ask({ type: 'get', path: path('shut'), query: null }),
+  ]
+  const metrics = await (await fetch(`${server.url}/metrics`)).text()
+
+  expect(answers.map((answer) => answer.type === 'error' && answer.name)).toEqual(Array(3).fill(CLOSED.ok))
+  expect(sumOf(metrics, 'hearth_rules_budget_overruns_total')).toBe(2)
+  expect(sumOf(metrics, 'hearth_denials_total')).toBe(3)
+})
+
+/** The sum over all threads. */
+function sumOf(metrics: string, name: string): number {
+  const lines = metrics.split('\n').filter((line) => line.split(/[ {]/)[0] === name)
+  return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
+}
+
 test('a member removed by a write stops hearing before the commit that follows', async (t) => {
   const server = await serve(t, { rules: ROOMS, config: { auth: { secret: SECRET } } })
   const owner = await BareClient.connect(t, server)
