@@ -73,11 +73,13 @@ export class Front {
     const { sessions } = this
     const makePushId = pushIdMaker(random)
     const pushId = (): string => makePushId(nowMs())
+    const turns = new Turns({ bytesInFlightMax: config.limits.snapshotBytesInFlightMax, onBug })
     const firebase = new FirebaseService({
       config,
       databases,
       sessions,
       verifier,
+      turns,
       metrics,
       logger,
       nowMs,
@@ -87,7 +89,6 @@ export class Front {
     this.#firebase = firebase
     const { limits, allowedOrigins } = config
     const { counters, contentType } = metrics
-    const turns = new Turns({ bytesInFlightMax: limits.snapshotBytesInFlightMax, onBug })
     const transport = await listen({
       host: config.host,
       port,
@@ -101,7 +102,7 @@ export class Front {
         metrics: async () => ({ contentType, text: await doors.metricsText() }),
         routes: [
           ...doors.routes(firebase, this.#topics),
-          restRoute({ databases, verifier, nowMs, pushId, limits, counters, allowedOrigins }),
+          restRoute({ databases, verifier, turns, nowMs, pushId, limits, counters, allowedOrigins }),
         ],
         allowedOrigins,
       }),

@@ -32,6 +32,8 @@ interface Trail {
   steps: { revision: number; step: Step }[]
   bytes: number
   usedAtMs: number
+  /** How often it was laid anew. */
+  extensions: number
   readonly wakes: Set<() => void>
 }
 
@@ -43,6 +45,8 @@ const TRAIL_BYTES_MAX = 256 * 1024
 const ALL_TRAILS_BYTES_MAX = 32 * 1024 * 1024
 const TRAILS_MAX = 20_000
 const UNUSED_MS = 10_000
+/** A trail laid anew keeps everyone else on it waiting: past this, who was away for longer still is sent the value. */
+const EXTENSIONS_MAX = 8
 
 export interface ResumesOptions {
   changes: ChangeLog
@@ -80,7 +84,7 @@ export class Resumes {
       if (this.#trails.size >= TRAILS_MAX) return true
       trail = this.#add(path, query, point.revision)
     } else if (trail.state === 'lost') return true
-    else if (point.revision < trail.since) this.#extend(trail, point.revision)
+    else if (point.revision < trail.since && !this.#extend(trail, point.revision)) return true
     trail.usedAtMs = performance.now()
     if (trail.state === 'ready') return true
     trail.wakes.add(wake)
@@ -121,7 +125,9 @@ export class Resumes {
   #add(path: Path, query: Query | null, since: number): Trail {
     const live = this.#all.add(path, query)
     const trail: Trail = {
-      ...{ live, since, upTo: since, state: 'waiting', steps: [], bytes: 0, usedAtMs: 0 },
+      ...{ live, since, upTo: since, state: 'waiting', steps: [], bytes: 0 },
+      usedAtMs: 0,
+      extensions: 0,
       wakes: new Set(),
     }
     this.#trails.set(live, trail)
@@ -130,15 +136,21 @@ export class Resumes {
     return trail
   }
 
-  /** Somebody has been away for longer: the trail is laid anew from there. */
-  #extend(trail: Trail, since: number): void {
+  /** Somebody has been away for longer: the trail is laid anew from there. @returns Whether it is. */
+  #extend(trail: Trail, since: number): boolean {
     const { state } = trail
+    if (state === 'waiting') {
+      trail.since = since
+      return true
+    }
+    if (trail.extensions === EXTENSIONS_MAX) return false
+    trail.extensions += 1
     trail.since = since
-    if (state === 'waiting') return
     if (state === 'reading') this.#reading.remove(trail.live)
     else this.#ready.remove(trail.live)
     this.#clear(trail)
     this.#enqueue(trail)
+    return true
   }
 
   #enqueue(trail: Trail): void {

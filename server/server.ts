@@ -30,6 +30,8 @@ export interface RunningServer {
   drain(): Promise<void>
   /** Has a worker thread end by an exception, for tests of what follows. */
   failWorker?(thread: number): void
+  /** Has a worker thread do nothing, likewise. @returns Has it go on. */
+  stallWorker?(thread: number): () => void
   /** Ends everything without telling clients first; what is queued is still flushed. */
   close(): Promise<void>
 }
@@ -42,6 +44,8 @@ export interface ServerParts {
   openStore?: (folder: string) => Promise<Store>
   /** The built program of a worker thread, for a server that runs from its sources. */
   workerEntry?: URL
+  /** How long a worker thread may follow nothing before it is given up. */
+  workerLagMsMax?: number
 }
 
 /** Clients of a server that goes away come back over this long, so that the next one is not met by all at once. */
@@ -70,7 +74,16 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
         changeLogMs: config.changeLogMinutes * 60_000,
       }))
   const workers =
-    config.workers === 1 ? null : new Workers({ config, metrics, logger, entry: parts.workerEntry, onBug })
+    config.workers === 1
+      ? null
+      : new Workers({
+          config,
+          metrics,
+          logger,
+          entry: parts.workerEntry,
+          lagMsMax: parts.workerLagMsMax,
+          onBug,
+        })
   const front = new Front({
     config,
     metrics,
@@ -137,7 +150,12 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
       address: { host: config.host, port },
       url: `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${port}`,
       isOpen: rules.isOpen,
-      ...(workers === null ? {} : { failWorker: (thread: number) => workers.fail(thread) }),
+      ...(workers === null
+        ? {}
+        : {
+            failWorker: (thread: number) => workers.fail(thread),
+            stallWorker: (thread: number) => workers.stall(thread),
+          }),
       drain: () => {
         ended ??= end(true)
         return ended

@@ -37,6 +37,7 @@ import { type HeldAnswer, Outbox, type OutboxLimits } from './firebase-outbox.ts
 import { catchUpPushes, type FirebaseWire, pushTag, type Receiver } from './firebase-wire.ts'
 import type { SessionCounters } from './native-session.ts'
 import type { Sink } from './sink.ts'
+import type { Turns, TurnTaker } from './turns.ts'
 
 export interface FirebaseSessionLimits extends OutboxLimits, BudgetLimits {
   /** Longest message, UTF-16 units. */
@@ -53,6 +54,8 @@ export interface FirebaseSessionContext {
   nowMs(): number
   limits: FirebaseSessionLimits
   counters: SessionCounters
+  /** Shared with all other sessions of this thread. */
+  turns: Turns
   /** Tell clients why rules refused. */
   isDev: boolean
   /** Called once when a session has ended. */
@@ -89,12 +92,10 @@ interface Waiting {
 
 /** Requests one connection may have waiting; a client that pipelines more is not reading its answers. */
 const WAITING_MAX = 20_000
-/** Working off what had to wait holds the loop for everyone: after this long the rest waits for the next turn. */
-const WORK_SLICE_MS = 2
 /** Clients come back with the hash of all they hold: hashing more would keep a thousand of them waiting. */
 const HASHED_LEAVES_MAX = 5000
 
-export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
+export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, TurnTaker {
   readonly id: string
   readonly sink: Sink
   readonly #context: FirebaseSessionContext
@@ -179,6 +180,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
 
   /** The socket took some of what was waiting. */
   drained(): void {
+    if (this.#context.turns.isHolding(this)) this.#countUnsent()
     if (this.#isClosed || !this.#outbox.mayCatchUp) return
     if (!this.#database.isReadable) {
       setImmediate(() => this.drained())
@@ -211,6 +213,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#waiting = []
+    this.#context.turns.leave(this)
     this.#outbox.close()
     if (this.#expiry !== null) clearTimeout(this.#expiry)
     for (const listen of [...this.#listens.values()]) this.#drop(listen, true)
@@ -294,23 +297,41 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
     // A connection that ended before this request left writes behind: what is read now has to show them.
     if (settling !== null && (action === 'listen' || action === 'get')) this.#park(settling)
     if (this.#waiting.length > 0 || this.#mustWait(waiting.request)) {
-      this.#waitingUnits += waiting.units
-      const unitsMax = 2 * this.#context.limits.frameBytesMax
-      if (this.#waiting.length >= WAITING_MAX || this.#waitingUnits > unitsMax) {
-        this.#waiting = []
-        this.sink.close(closeReasons.rateLimited)
-        return
-      }
-      this.#waiting.push(waiting)
+      this.#wait(waiting)
       return
     }
-    this.#handle(waiting)
+    if (!this.#isCostly(waiting.request)) {
+      this.#handle(waiting)
+      return
+    }
+    if (this.#context.turns.tryNow(() => this.#handle(waiting))) return
+    this.#wait(waiting)
+    this.#work()
+  }
+
+  #wait(waiting: Waiting): void {
+    this.#waitingUnits += waiting.units
+    const unitsMax = 2 * this.#context.limits.frameBytesMax
+    if (this.#waiting.length >= WAITING_MAX || this.#waitingUnits > unitsMax) {
+      this.#waiting = []
+      this.sink.close(closeReasons.rateLimited)
+      return
+    }
+    this.#waiting.push(waiting)
+  }
+
+  /** Whether it reads data, or has the right of each listen asked again: that is done in turn. */
+  #isCostly({ action }: Request): boolean {
+    if (action === 'auth' || action === 'unauth') return this.#listens.size > 0
+    return action === 'listen' || action === 'get'
   }
 
   #mustWait({ action }: Request): boolean {
     if (this.#parkedBy > 0) return true
     if (action !== 'listen' && action !== 'get') return false
     if (this.#unsettledWrites > 0) return true
+    // An answer that would be held back is not made before the client reads: a request takes less memory.
+    if (action === 'get' && this.#outbox.isSlow) return true
     if (this.#database.isReadable) return false
     setImmediate(() => this.#work())
     return true
@@ -344,15 +365,16 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
 
   /** Goes on with what had to wait. */
   #work(): void {
-    const startMs = performance.now()
-    while (this.#waiting.length > 0 && !this.#isClosed && !this.#mustWait(this.#waiting[0]!.request)) {
-      this.#handle(this.#waiting.shift()!)
-      if (performance.now() - startMs > WORK_SLICE_MS) {
-        setImmediate(() => this.#work())
-        return
-      }
-    }
-    if (this.#waiting.length === 0) this.#waitingUnits = 0
+    if (this.#waiting.length > 0 && !this.#isClosed) this.#context.turns.enter(this)
+  }
+
+  takeTurn(): boolean {
+    const next = this.#waiting[0]
+    if (next === undefined || this.#isClosed || this.#mustWait(next.request)) return false
+    this.#waiting.shift()
+    this.#waitingUnits -= next.units
+    this.#handle(next)
+    return this.#waiting.length > 0
   }
 
   #handle({ number, request, units }: Waiting): void {
@@ -373,13 +395,15 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
       case 'write':
         return this.#write(number, request, request.hash, units)
       case 'listen':
-        return this.#listen(number, request)
+        this.#listen(number, request)
+        return this.#countUnsent()
       case 'unlisten':
         this.#unlisten(request.path, request.tag)
         return this.#send(answer(number, ''))
       case 'get': {
         const { value } = this.#database.get(this.identity, request.path, request.query)
-        return this.#send(answer(number, value))
+        this.#send(answer(number, value))
+        return this.#countUnsent()
       }
       case 'auth':
         return this.#auth(number, request.credential, request.override)
@@ -460,6 +484,13 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver {
     const held: HeldAnswer = { text: ok }
     listen.heldAnswer = { number, answer: held }
     this.#outbox.hold(held)
+  }
+
+  /** What the socket has not taken of a large answer counts towards what all of them may have in flight. */
+  #countUnsent(): void {
+    const { bufferedBytes } = this.sink
+    const { turns } = this.#context
+    if (bufferedBytes > 0 || turns.isHolding(this)) turns.hold(this, bufferedBytes)
   }
 
   #unlisten(path: Path, tag: number | null): void {

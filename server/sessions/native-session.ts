@@ -84,6 +84,15 @@ const ALWAYS_SERVED: ReadonlySet<string> = new Set([
   ...['ping', 'unauth', 'unlisten', 'unlistenMessages', 'presenceEnd'],
 ])
 
+/** What an answer that is held back takes beside its bytes. */
+const HELD_ANSWER_BYTES = 128
+
+/** A message that waits, and what its sender is charged for it. */
+interface Waiting {
+  message: ToServer
+  bytes: number
+}
+
 /** What an idle session's lists are: one empty array for all of them, never added to. */
 const NOTHING: never[] = []
 
@@ -103,10 +112,9 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
   identity: Identity = anonymous
   #lastId = 0
   #unsettledWrites = 0
-  #waiting: ToServer[] = NOTHING
-  /** Bytes of the frames whose messages wait. */
+  #waiting: Waiting[] = NOTHING
   #waitingBytes = 0
-  /** Bytes of the frame being read, for each of its messages. */
+  /** What the message being served took of its frame. */
   #messageBytes = 0
   #isVerifying = false
   #ackIds: number[] = NOTHING
@@ -167,9 +175,16 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
       this.#sink.close({ code, reason: `${reason}: ${error.message}`.slice(0, 120) })
       return
     }
-    this.#messageBytes = Math.ceil(frame.length / messages.length)
+    const messageBytes = Math.ceil(frame.length / messages.length)
     for (const message of messages) {
-      const waitMs = this.#budget.take(this.#messageBytes)
+      const waitMs = this.#budget.take(messageBytes)
+      // Whatever it sends: what is always served, or refused without a look, costs an answer all the same.
+      if (waitMs > 0 && this.#budget.isFlooded) {
+        this.#waiting = NOTHING
+        this.#sink.close(closeReasons.rateLimited)
+        return
+      }
+      this.#messageBytes = messageBytes
       if (message.id <= this.#lastId) {
         this.#fail(
           message.id,
@@ -292,11 +307,6 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
   }
 
   #refuseForNow(id: number, waitMs: number): void {
-    if (this.#budget.isFlooded) {
-      this.#waiting = NOTHING
-      this.#sink.close(closeReasons.rateLimited)
-      return
-    }
     this.#fail(
       id,
       new RequestError('rateLimited', 'more than this connection may ask for in a second', waitMs),
@@ -308,7 +318,7 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
       this.#wait(message)
       return
     }
-    if (!isCostly(message)) {
+    if (!isCostly(message) && !this.#asksRightsAnew(message)) {
       this.#handle(message)
       return
     }
@@ -326,7 +336,7 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
       return
     }
     if (this.#waiting.length === 0) this.#waiting = []
-    this.#waiting.push(message)
+    this.#waiting.push({ message, bytes: this.#messageBytes })
     // All that a client resumes is looked up together.
     if (message.type === 'listen') this.#isPrepared(message)
   }
@@ -335,6 +345,11 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
     if (this.#isVerifying) return true
     if (!isCostly(message)) return false
     if (this.#unsettledWrites > 0) return true
+    if (message.type === 'get' && (this.#isSlow || this.#isFull)) {
+      // An answer that would be held back is not made before the client reads: a request takes less memory.
+      this.#becomeSlow()
+      return true
+    }
     if (!this.#context.database.isReadable) {
       setImmediate(() => this.#work())
       return true
@@ -349,6 +364,11 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
     return this.#context.database.prepareResume(path, query, resume, this.#wake)
   }
 
+  /** Another identity has the right of each listen asked again: with many of them that is as much work as a read. */
+  #asksRightsAnew({ type }: ToServer): boolean {
+    return (type === 'auth' || type === 'unauth') && this.#listeners.size > 0
+  }
+
   /** Goes on with what had to wait. */
   #work(): void {
     if (this.#waiting.length > 0 && !this.#isClosed) this.#context.turns.enter(this)
@@ -356,12 +376,12 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
 
   takeTurn(): boolean {
     const next = this.#waiting[0]
-    if (next === undefined || this.#isClosed || this.#mustWait(next)) return false
+    if (next === undefined || this.#isClosed || this.#mustWait(next.message)) return false
     this.#waiting.shift()
-    this.#handle(next)
-    if (this.#waiting.length > 0) return true
-    this.#waitingBytes = 0
-    return false
+    this.#waitingBytes -= next.bytes
+    this.#messageBytes = next.bytes
+    this.#handle(next.message)
+    return this.#waiting.length > 0
   }
 
   #handle(message: ToServer): void {
@@ -713,7 +733,7 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
   #holdBack(bytes: Uint8Array): void {
     if (this.#heldBack.length === 0) this.#heldBack = []
     this.#heldBack.push(bytes)
-    this.#heldBackBytes += bytes.length
+    this.#heldBackBytes += bytes.length + HELD_ANSWER_BYTES
     if (this.#heldBackBytes > this.#context.limits.slowConsumerHardBytes) {
       this.#sink.close(closeReasons.slowConsumer)
     }
@@ -731,7 +751,9 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
       if (catchUpFrame.length > 0 && !this.#sink.send(catchUpFrame.view())) return false
       catchUpFrame.reset()
       for (const listener of told.splice(0)) this.#rejoin(listener)
-      for (const bytes of this.#heldBack.splice(0, answers)) this.#heldBackBytes -= bytes.length
+      for (const bytes of this.#heldBack.splice(0, answers)) {
+        this.#heldBackBytes -= bytes.length + HELD_ANSWER_BYTES
+      }
       answers = 0
       return true
     }

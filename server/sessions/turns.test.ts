@@ -46,6 +46,36 @@ test('who asks alone is served at once, and nobody overtakes the line', async ()
   expect(taken).toEqual(['alone', 'first'])
 })
 
+test('who has no session is served at once or in line, too, and as soon as it may be', async () => {
+  const turns = new Turns({ bytesInFlightMax: 1000, onBug: unexpected })
+  const taken: string[] = []
+  let mayServe = false
+
+  const alone = turns.serve(
+    () => true,
+    () => taken.push('alone'),
+  )
+  turns.enter(asker('session', 2, taken))
+  const waiting = turns.serve(
+    () => mayServe,
+    () => taken.push('waiting'),
+  )
+  const failing = turns.serve(
+    () => true,
+    () => {
+      throw new Error('as it was thrown')
+    },
+  )
+  await alone
+  await expect(failing).rejects.toThrow('as it was thrown')
+  for (let i = 0; i < 3; i++) await nextTurn()
+  expect(taken).toEqual(['alone', 'session', 'session'])
+  mayServe = true
+  await waiting
+
+  expect(taken).toEqual(['alone', 'session', 'session', 'waiting'])
+})
+
 test('past the budget the line stands still until a socket has taken what it was sent', async () => {
   const turns = new Turns({ bytesInFlightMax: 100, onBug: unexpected })
   const taken: string[] = []

@@ -1,5 +1,5 @@
 /**
- * Turns: who is served next, over all sessions of a server, when more is asked for than one event turn may take. A
+ * Turns: who is served next, over all sessions of a thread and all who ask by REST, when more is asked for than one event turn may take. A
  * session that asks alone is served at once. Otherwise sessions stand in line: each is served one request and goes to
  * the end, so that whoever asks for a thousand things holds up nobody who asks for one.
  *
@@ -64,6 +64,34 @@ export class Turns {
       this.#usedMs += performance.now() - startMs
     }
     return true
+  }
+
+  /**
+   * Serves one request of somebody who has no session: at once, or after those in line.
+   * @param mayServe Asked when its turn has come; if not, it stands in line again from the next event turn on.
+   * @throws What serving it throws.
+   */
+  serve<T>(mayServe: () => boolean, serve: () => T): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const attempt = (): void => {
+        if (!mayServe()) {
+          setImmediate(() => this.enter(taker))
+          return
+        }
+        try {
+          resolve(serve())
+        } catch (error) {
+          reject(error)
+        }
+      }
+      const taker: TurnTaker = {
+        takeTurn() {
+          attempt()
+          return false
+        },
+      }
+      if (!this.tryNow(attempt)) this.enter(taker)
+    })
   }
 
   /** Goes to the end of the line, unless it stands in it. */

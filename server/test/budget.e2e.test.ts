@@ -5,6 +5,7 @@
 import { expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { Encoder, encodeToServer, type ToClient } from '../../protocol/index.ts'
+import { RawClient } from './firebase/raw-client.ts'
 import { BareClient, OPEN, path, serve } from './harness.ts'
 
 function name(answer: ToClient): string {
@@ -64,6 +65,66 @@ test('a connection that goes on all the same is closed so that it comes back lat
   expect(name(await other.ask({ type: 'set', path: path('b'), value: 1 }))).toBe('ack')
 })
 
+test('what is always served is counted, too: who floods with it is closed', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: { limits: { messagesPerSecondMax: 50 } } })
+  const pinging = await BareClient.connect(t, server)
+  const repeating = await BareClient.connect(t, server)
+  const encoder = new Encoder()
+  encodeToServer(encoder, { type: 'ping', id: 1 })
+  const ping = encoder.take()
+
+  for (let n = 0; n < 1000; n++) pinging.send({ type: 'ping' })
+  for (let n = 0; n < 1000; n++) repeating.sendBytes(ping)
+
+  expect((await pinging.closed).code).toBe(4003)
+  expect((await repeating.closed).code).toBe(4003)
+})
+
+test('who never has nothing waiting is charged only for what waits', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: { limits: { frameBytesMax: 65_536 } } })
+  const client = await BareClient.connect(t, server)
+  const value = 'x'.repeat(10_000)
+  let left = 60
+  // A write, and a read that waits for it: five of them at any time.
+  const pair = async (): Promise<string[]> => {
+    const names: string[] = []
+    while (left-- > 0) {
+      const asked = [
+        client.ask({ type: 'set', path: path('a'), value }),
+        client.ask({ type: 'get', path: path('b'), query: null }),
+      ]
+      for (const answer of asked) names.push(name(await answer))
+    }
+    return names
+  }
+
+  const names = await Promise.race([
+    Promise.all(Array.from({ length: 5 }, pair)),
+    client.closed.then(({ code }) => [[`closed ${code}`]]),
+  ])
+
+  expect(new Set(names.flat())).toEqual(new Set(['ack', 'value']))
+})
+
+test('who changes its identity again and again while it listens to much holds up nobody', async (t) => {
+  const server = await serve(t, { rules: OPEN })
+  const flipping = await BareClient.connect(t, server)
+  const other = await BareClient.connect(t, server)
+  for (let n = 0; n < 300; n++) flipping.send({ type: 'listen', path: path(`a/${n}`), query: null })
+  await flipping.ask({ type: 'ping' })
+  const order: string[] = []
+  const encoder = new Encoder()
+  for (let n = 0; n < 1000; n++) encodeToServer(encoder, { type: 'unauth', id: 1000 + n })
+
+  flipping.sendBytes(encoder.take())
+  await Promise.all([
+    flipping.answer(1999).then(() => order.push('flipping')),
+    other.ask({ type: 'ping' }).then(() => order.push('other')),
+  ])
+
+  expect(order).toEqual(['other', 'flipping'])
+})
+
 test('a reader past its budget is refused by what it was sent', async (t) => {
   const server = await serve(t, { rules: OPEN, config: { limits: { readBytesPerSecondMax: 65_536 } } })
   const client = await BareClient.connect(t, server)
@@ -101,4 +162,22 @@ test('a Firebase client is slowed down instead: its writes are done in order, la
   await last
 
   expect(answered).toEqual(Array.from({ length: 30 }, (_, i) => i + 1))
+})
+
+test('a Firebase client that asks for a thousand things is served in turn with others', async (t) => {
+  const server = await serve(t, { rules: OPEN })
+  const greedy = await RawClient.connect(t, server, { ns: null })
+  const other = await BareClient.connect(t, server)
+  for (let n = 0; n < 300; n++) greedy.send('q', { p: `/a/${n}`, h: '' })
+  await greedy.ask('s', {})
+  const order: string[] = []
+
+  // Each has 300 rights asked again.
+  for (let n = 1; n < 1000; n++) greedy.send('unauth', {})
+  await Promise.all([
+    greedy.ask('unauth', {}).then(() => order.push('greedy')),
+    other.ask({ type: 'ping' }).then(() => order.push('other')),
+  ])
+
+  expect(order).toEqual(['other', 'greedy'])
 })

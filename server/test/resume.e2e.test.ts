@@ -368,3 +368,26 @@ class Follower {
     this.client = null
   }
 }
+
+test('who comes back from ever further away is told what it missed a few times, then the value', async (t) => {
+  const server = await serve(t, { rules: OPEN })
+  const writer = await BareClient.connect(t, server)
+  await write(writer, 'room', { text: 'x'.repeat(10_000) })
+  const held = await stateOf(t, server)
+  const revisions: number[] = [held.revision]
+  for (let n = 0; n < 14; n++) {
+    const ack = (await writer.ask({ type: 'set', path: path('room/n'), value: n })) as { revision: number }
+    revisions.push(ack.revision)
+  }
+  const client = await BareClient.connect(t, server)
+
+  const answers: string[] = []
+  for (const revision of revisions.slice(0, -1).reverse()) {
+    answers.push((await resume(client, { ...held, revision })).type)
+  }
+  const again = await resume(client, { ...held, revision: revisions.at(-2)! })
+
+  // Each made all who resume this query wait for the log to be read anew.
+  expect(answers).toEqual([...Array(9).fill('resumed'), ...Array(5).fill('snapshot')])
+  expect(again).toMatchObject({ type: 'resumed', steps: [['n', 13]] })
+})

@@ -213,6 +213,28 @@ test('a server that closes while a worker starts takes nobody with it', async (t
   }
 }, 30_000)
 
+test('a worker that follows nothing is given up and replaced once it can be; nobody waits for it', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: TWO, parts: { workerLagMsMax: 200 } })
+  const { writer, other } = await clientOnEach(t, server)
+  await writer.ask({ type: 'listen', path: path('status'), query: null })
+  await other.ask({ type: 'onDisconnectSet', path: path('status'), value: 'gone' })
+  await other.ask({ type: 'listen', path: path('a'), query: null })
+
+  const goOn = server.stallWorker!(1)
+  t.onTestFinished(goOn)
+  await writer.ask({ type: 'set', path: path('a'), value: 1 })
+  // While it stands still: its sessions count as ended.
+  await writer.next('patch', ({ steps }) => steps.some((step) => step[1] === 'gone'))
+  await writer.ask({ type: 'set', path: path('a'), value: 2 })
+  goOn()
+
+  expect([4000, 1006]).toContain((await other.closed).code)
+  const again = await untilServedBy(t, server, '1')
+  expect(await again.ask({ type: 'get', path: path('a'), query: null })).toMatchObject({ value: 2 })
+  await again.ask({ type: 'set', path: path('status'), value: 'back' })
+  await writer.next('patch', ({ steps }) => steps.some((step) => step[1] === 'back'))
+}, 30_000)
+
 /** A connection to that worker, once there is such a worker. */
 async function untilServedBy(t: Cleanup, server: TestServer, worker: string): Promise<BareClient> {
   for (;;) {

@@ -13,6 +13,7 @@ import { complaint, reset, shutdown } from '../sessions/firebase-messages.ts'
 import { FirebaseSession, type FirebaseSessionContext } from '../sessions/firebase-session.ts'
 import type { Driven, LongPoll } from '../sessions/long-poll.ts'
 import type { Sink } from '../sessions/sink.ts'
+import type { Turns } from '../sessions/turns.ts'
 import type { UpgradeRequest, WebSocketRoute } from './websocket.ts'
 
 export interface FirebaseServiceParts {
@@ -25,6 +26,7 @@ export interface FirebaseServiceParts {
     delete(session: FirebaseSession): void
   }
   verifier: Verifier
+  turns: Turns
   metrics: Metrics
   logger: Logger
   nowMs(): number
@@ -75,8 +77,10 @@ export class FirebaseService {
 
   /** Opens the database of a connection that is about to be made. @returns A status line that refuses it, or null. */
   admit({ query }: Pick<UpgradeRequest, 'query'>): string | null | Promise<string | null> {
-    const { config, databases, sessions } = this.#parts
-    if (sessions.size >= config.limits.connectionsMax) return '503 Service Unavailable'
+    const { config, databases, sessions, turns } = this.#parts
+    const { connectionsMax, sessionsWaitingMax } = config.limits
+    if (sessions.size >= connectionsMax || turns.waiting >= sessionsWaitingMax)
+      return '503 Service Unavailable'
     const name = namespaceOf(query)
     if (databases.find(name) !== undefined) return null
     return databases.open(name).then(
@@ -130,12 +134,15 @@ export class FirebaseService {
   #contextOf(open: OpenDatabase): FirebaseSessionContext {
     let context = this.#contexts.get(open)
     if (context === undefined) {
-      const { config, verifier, metrics, nowMs, onBug } = this.#parts
+      const { config, verifier, turns, metrics, nowMs, onBug } = this.#parts
       const { database, firebaseWire: wire, onDisconnect } = open
       const { limits, dev: isDev } = config
       const { counters } = metrics
       const ended = (session: FirebaseSession): void => this.#ended(database.name, session)
-      context = { database, wire, onDisconnect, verifier, nowMs, limits, counters, isDev, ended, onBug }
+      context = {
+        ...{ database, wire, onDisconnect, verifier, turns },
+        ...{ nowMs, limits, counters, isDev, ended, onBug },
+      }
       this.#contexts.set(open, context)
     }
     return context

@@ -16,6 +16,7 @@ import { type Databases, DEFAULT_DATABASE } from '../databases.ts'
 import type { Identity } from '../identity.ts'
 import type { Write } from '../log/log.ts'
 import { nodeHash } from '../node-hash.ts'
+import type { Turns } from '../sessions/turns.ts'
 import type { Entry } from '../store/store.ts'
 import { isPriorityPath, locationOf, setEntries, updateEntries } from '../write-entries.ts'
 import {
@@ -57,10 +58,12 @@ import {
 export interface RestParts {
   databases: Databases
   verifier: Verifier
+  /** Shared with the sessions of this thread: reads are done in turn. */
+  turns: Turns
   nowMs(): number
   /** A new push key. */
   pushId(): string
-  limits: EventStreamLimits & { bodyBytesMax: number }
+  limits: EventStreamLimits & { bodyBytesMax: number; sessionsWaitingMax: number }
   /** Web origins whose pages may ask; `*` for all. */
   allowedOrigins: readonly string[]
   counters: EventStreamCounters & { errors: number }
@@ -139,8 +142,7 @@ class Rest {
       if (isPriorityPath(path)) throw badRequest('a priority cannot be streamed')
       const shown = { query: queryOf(query), isExport: isExportOf(query), resume: resumePointOf(request) }
       if (shown.resume !== null) await prepared(database, path, shown.query, shown.resume)
-      await readable(database)
-      return this.#streams.open({ ...context, ...shown })
+      return this.#inTurn(context, () => this.#streams.open({ ...context, ...shown }))
     }
     const { revision, value, isExport } = await this.#read(context)
     if (timeoutMs !== null && performance.now() - startMs > timeoutMs) {
@@ -166,27 +168,47 @@ class Rest {
   }
 
   /** @throws {RequestError} {HttpError} */
-  async #read({ request, database, identity, path }: Context): Promise<ReadResult & { isExport: boolean }> {
+  async #read(context: Context): Promise<ReadResult & { isExport: boolean }> {
+    const { request, database, identity, path } = context
     const { query } = request
     if (query.get('shallow') === 'true') {
       const { from, except, limit } = keyRangeOf(query)
-      await readable(database)
-      const { revision, leaf, keys } = database.shallow(identity, path, {
+      const range = {
         ...(from === undefined ? {} : { from }),
         ...(limit === undefined ? {} : { limit: except === undefined ? limit : limit + 1 }),
-      })
+      }
+      const { revision, leaf, keys } = await this.#inTurn(context, () =>
+        database.shallow(identity, path, range),
+      )
       const listed = keys.filter((key) => key !== except).slice(0, limit)
       const value = keys.length === 0 ? leaf : Object.fromEntries(listed.map((key) => [key, true]))
       return { revision, value, isExport: true }
     }
     const wanted = queryOf(query)
     const isExport = isExportOf(query)
-    await readable(database)
     if (isPriorityPath(path)) {
+      await readable(database)
       const value = database.priority(identity, path.slice(0, -1))
       return { revision: database.revision, value, isExport }
     }
-    return { ...readAt(database, identity, path, wanted, nodesMaxOf(query)), isExport }
+    const nodesMax = nodesMaxOf(query)
+    const read = await this.#inTurn(context, () => readAt(database, identity, path, wanted, nodesMax))
+    return { ...read, isExport }
+  }
+
+  /** What reads data waits for its turn among all who do. @throws {HttpError} 503 when too many wait already. */
+  #inTurn<T>({ request, database }: Context, read: () => T): Promise<T> {
+    const { turns, limits } = this.#parts
+    if (turns.waiting >= limits.sessionsWaitingMax) {
+      throw new HttpError('503 Service Unavailable', 'too many requests are waiting', [['Retry-After', '1']])
+    }
+    return turns.serve(
+      () => request.isGone || database.isReadable,
+      () => {
+        if (request.isGone) throw new BodyError('gone')
+        return read()
+      },
+    )
   }
 
   async #put(context: Context): Promise<HttpReply> {
@@ -212,8 +234,8 @@ class Rest {
       return written(context, await submit(context, entries, { expectedHash }), sent)
     } catch (error) {
       if (!isStale(error)) throw error
-      await readable(context.database)
-      const { value } = readAt(context.database, context.identity, path, null)
+      const { database, identity } = context
+      const { value } = await this.#inTurn(context, () => readAt(database, identity, path, null))
       return {
         ...ok(jsonBody(value, { isExport: false, isPretty: false }), [['ETag', etagOf(value)]]),
         status: '412 Precondition Failed',
@@ -261,8 +283,7 @@ class Rest {
   async #patchDocument(context: Context, patch: unknown): Promise<HttpReply> {
     const { database, identity, path } = context
     for (let attempt = 1; ; attempt++) {
-      await readable(database)
-      const { revision, value } = readAt(database, identity, path, null)
+      const { revision, value } = await this.#inTurn(context, () => readAt(database, identity, path, null))
       const { entries, document } = patchedEntries(path, value, patch)
       try {
         await submit(context, entries, { expectedRevision: revision, expectedAt: path })

@@ -56,6 +56,9 @@ export async function runFollower(
       switch (notice.type) {
         case 'fail':
           throw new Error('told to fail')
+        case 'stall':
+          Atomics.wait(notice.flag, 0, 0)
+          return
         case 'end':
           front.close()
           return end(1)

@@ -29,6 +29,8 @@ export interface WorkersOptions {
   logger: Logger
   /** The program of a thread, where it is not built beside this file. */
   entry?: URL | undefined
+  /** A follower that has not read for so long, though there is something to read, is given up. */
+  lagMsMax?: number | undefined
   onBug(error: unknown): void
 }
 
@@ -42,9 +44,8 @@ export interface WorkersParts {
 
 /** Beside this file once it is built; threads have no loader for sources. */
 const ENTRY = new URL('./worker-main.ts', import.meta.url).href.replace(/\.ts$/, '.js')
-/** A follower that has not read for so long, though there is something to read, is given up. */
 const LAG_MS_MAX = 15_000
-/** The same for one that reads, but has fallen behind by so much. */
+/** A follower that reads, but has fallen behind by so much, is given up, too. */
 const LAG_BYTES_MAX = 256 * 1024 * 1024
 const LOOK_MS = 1000
 /** One that ends soon after its start is replaced later and later. */
@@ -98,7 +99,7 @@ export class Workers implements Followers {
   /** Resolves when all of them serve. @throws {Error} One ended before it served. */
   async start(parts: WorkersParts): Promise<void> {
     this.#parts = parts
-    this.#look = setInterval(() => this.#lookAfterThem(), LOOK_MS)
+    this.#look = setInterval(() => this.#lookAfterThem(), Math.min(LOOK_MS, this.#lagMsMax))
     this.#look.unref()
     await Promise.all(Array.from({ length: this.#count }, (_, i) => this.#spawn(i + 1)))
   }
@@ -176,6 +177,20 @@ export class Workers implements Followers {
   /** Has a thread end by an exception: for tests. */
   fail(thread: number): void {
     this.#followers.get(thread)?.link.send({ type: 'fail' })
+  }
+
+  /** Has a thread do nothing: for tests. @returns Has it go on. */
+  stall(thread: number): () => void {
+    const flag = new Int32Array(new SharedArrayBuffer(4))
+    this.#followers.get(thread)?.link.send({ type: 'stall', flag })
+    return () => {
+      Atomics.store(flag, 0, 1)
+      Atomics.notify(flag, 0)
+    }
+  }
+
+  get #lagMsMax(): number {
+    return this.#options.lagMsMax ?? LAG_MS_MAX
   }
 
   /** @returns Resolves once it serves, or rejects when it ends before. */
@@ -306,7 +321,7 @@ export class Workers implements Followers {
       const readCount = this.#ring.readCount(thread - 1)
       if (unread === 0 || readCount !== follower.readCount) follower.readMs = nowMs
       follower.readCount = readCount
-      const isStuck = nowMs - follower.readMs > LAG_MS_MAX || unread > LAG_BYTES_MAX
+      const isStuck = nowMs - follower.readMs > this.#lagMsMax || unread > LAG_BYTES_MAX
       if (isGivenUp || !isStuck) continue
       follower.isGivenUp = true
       this.#options.logger.error({ worker: thread, unread }, 'a worker does not follow; it is told to end')

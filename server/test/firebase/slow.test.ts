@@ -8,6 +8,7 @@ import { OPEN, serve } from '../harness.ts'
 import { RawClient } from './raw-client.ts'
 
 const SMALL = { limits: { slowConsumerSoftBytes: 64 * 1024, slowConsumerDeadlineMs: 10_000 } }
+const MiB = 1024 * 1024
 const CHUNK = 'é'.repeat(16_000)
 
 /** What a client that applies all pushes holds: of the whole value, or of the window under a tag. */
@@ -27,6 +28,13 @@ function held(client: RawClient, tag?: number): Value {
 
 function keysOf(path: string): string[] {
   return path.split('/').filter((key) => key !== '')
+}
+
+/** As the server counts them. */
+async function slowConsumers(server: { url: string }): Promise<number> {
+  const text = await (await fetch(`${server.url}/metrics`)).text()
+  const counts = text.matchAll(/^hearth_slow_consumers_total\S* (\d+)$/gm)
+  return [...counts].reduce((sum, [, count]) => sum + Number(count), 0)
 }
 
 test('a client that stops reading for a while ends in the server’s state, each message whole', async (t) => {
@@ -72,9 +80,7 @@ test('a slow client of a large value is sent the latest of each place that chang
 
   slow.socket.pause()
   for (let n = 0; n < 10; n++) slow.send('g', { p: '/room', q: {} })
-  slow.send('p', { p: '/stalled', d: true })
-  await writer.ask('q', { p: '/stalled', h: '' })
-  if (held(writer) === null) await writer.push('d', ({ d }) => d === true)
+  while ((await slowConsumers(server)) === 0);
   for (let n = 1; n <= 300; n++) writer.send('p', { p: '/room/hot', d: n })
   writer.send('p', { p: '/room/moved/a/n', d: null })
   writer.send('p', { p: '/room/moved/b', d: { '.value': 2, '.priority': 1 } })
@@ -116,6 +122,24 @@ test('what a slow client asks is answered when it reads again, after the data th
   expect(mine).toBeGreaterThan(-1)
   expect(mine).toBeLessThan(answered)
   expect(log).toContain(`datastale ${stale}`)
+})
+
+test('what a client reads is not read before it takes the answers it has, and then all of it is', async (t) => {
+  const limits = { ...SMALL.limits, slowConsumerHardBytes: 3 * MiB, frameBytesMax: 2 * MiB }
+  const server = await serve(t, { rules: OPEN, config: { limits } })
+  const client = await RawClient.connect(t, server, { ns: null })
+  await client.ask('p', { p: '/big', d: 'x'.repeat(MiB) })
+
+  client.socket.pause()
+  const gets = Array.from({ length: 40 }, () => client.send('g', { p: '/big', q: {} }))
+  while ((await slowConsumers(server)) === 0);
+  client.socket.resume()
+  const answers = await Promise.race([
+    Promise.all(gets.map((get) => client.answer(get))),
+    client.closed.then(({ code }) => [{ s: `closed ${code}` }]),
+  ])
+
+  expect(answers.map(({ s }) => s)).toEqual(Array(40).fill('ok'))
 })
 
 test('others hear every change while one client does not read', async (t) => {
