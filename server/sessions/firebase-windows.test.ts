@@ -42,6 +42,7 @@ import {
 import { FirebaseSession, type FirebaseSessionContext } from './firebase-session.ts'
 import { FirebaseWire } from './firebase-wire.ts'
 import type { Publisher, Sink } from './sink.ts'
+import type { TurnTaker } from './turns.ts'
 
 interface Asked {
   path: Path
@@ -274,9 +275,23 @@ async function follow(
   const hub = new Hub()
   const wire = new FirebaseWire('test', hub, { deliveries: 0, deliveredBytes: 0 } as never)
   database.addWire(wire)
+  // Everybody's turn is at once: what is asked here is what clients are told, not when.
+  const turns = {
+    tryNow(serve: () => void): boolean {
+      serve()
+      return true
+    },
+    enter(taker: TurnTaker): void {
+      while (taker.takeTurn());
+    },
+    leave() {},
+    hold() {},
+    isHolding: () => false,
+  }
   const context = {
     database,
     wire,
+    turns,
     onDisconnect: { settling: null, run() {} },
     nowMs: () => NOW_MS,
     limits: LIMITS,
