@@ -42,6 +42,7 @@ import {
 import { FirebaseSession, type FirebaseSessionContext } from './firebase-session.ts'
 import { FirebaseWire } from './firebase-wire.ts'
 import type { Publisher, Sink } from './sink.ts'
+import { Turns } from './turns.ts'
 
 interface Asked {
   path: Path
@@ -107,7 +108,10 @@ class Client implements Sink {
       held: undefined,
       shown: [],
     }
-    this.session = new FirebaseSession(context, { id: 'session', sink: this, host: 'test', afterwards: null })
+    // Alone in its line, so that what it asks is served at once.
+    const turns = new Turns({ bytesInFlightMax: Number.POSITIVE_INFINITY, onBug: context.onBug })
+    const options = { id: 'session', sink: this, host: 'test', afterwards: null }
+    this.session = new FirebaseSession({ ...context, turns }, options)
     this.session.open()
     if (isSlow) this.bufferedBytes = FULL_BYTES
     const body = { p: `/${path.join('/')}`, h: '', ...(tag === null ? {} : { q: wireQuery(query!), t: tag }) }
