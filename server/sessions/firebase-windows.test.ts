@@ -42,7 +42,7 @@ import {
 import { FirebaseSession, type FirebaseSessionContext } from './firebase-session.ts'
 import { FirebaseWire } from './firebase-wire.ts'
 import type { Publisher, Sink } from './sink.ts'
-import type { TurnTaker } from './turns.ts'
+import { Turns } from './turns.ts'
 
 interface Asked {
   path: Path
@@ -108,7 +108,10 @@ class Client implements Sink {
       held: undefined,
       shown: [],
     }
-    this.session = new FirebaseSession(context, { id: 'session', sink: this, host: 'test', afterwards: null })
+    // Alone in its line, so that what it asks is served at once.
+    const turns = new Turns({ bytesInFlightMax: Number.POSITIVE_INFINITY, onBug: context.onBug })
+    const options = { id: 'session', sink: this, host: 'test', afterwards: null }
+    this.session = new FirebaseSession({ ...context, turns }, options)
     this.session.open()
     if (isSlow) this.bufferedBytes = FULL_BYTES
     const body = { p: `/${path.join('/')}`, h: '', ...(tag === null ? {} : { q: wireQuery(query!), t: tag }) }
@@ -275,23 +278,9 @@ async function follow(
   const hub = new Hub()
   const wire = new FirebaseWire('test', hub, { deliveries: 0, deliveredBytes: 0 } as never)
   database.addWire(wire)
-  // Everybody's turn is at once: what is asked here is what clients are told, not when.
-  const turns = {
-    tryNow(serve: () => void): boolean {
-      serve()
-      return true
-    },
-    enter(taker: TurnTaker): void {
-      while (taker.takeTurn());
-    },
-    leave() {},
-    hold() {},
-    isHolding: () => false,
-  }
   const context = {
     database,
     wire,
-    turns,
     onDisconnect: { settling: null, run() {} },
     nowMs: () => NOW_MS,
     limits: LIMITS,
