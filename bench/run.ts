@@ -71,7 +71,10 @@ if (name === 'report') {
 const scenario = name === undefined ? undefined : scenarios[name]
 if (scenario === undefined) {
   const list = Object.entries(scenarios).map(([key, { question }]) => `  ${key.padEnd(12)} ${question}`)
-  console.error(`bench: name a scenario\n\n${list.join('\n')}\n`)
+  const what = name === undefined ? 'name a scenario' : `no scenario \`${name}\`; there are`
+  console.error(
+    `bench: ${what}\n\n${list.join('\n')}\n  report       runs those that compare systems and writes docs/benchmarks.md\n`,
+  )
   console.error('options: --seconds N, --json FILE; where several systems run: --systems a,b --rounds N')
   console.error(
     'fan-out: --subscribers N --in-flight 1,50 --bytes N --shape place,chat; others in the head of their file',

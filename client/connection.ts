@@ -100,6 +100,13 @@ export class Connection {
   readonly #sent = new Map<number, Request>()
   /** Refused for now, with the ids they had: sent again together, and everything else waits behind them. */
   readonly #refused = new Map<Request, [id: number, error: HearthError]>()
+  /**
+   * How many may wait for their answer at once: any number, until the server has refused some. Then one, and twice as many
+   * each time all have been answered, since who goes on as before is closed.
+   */
+  #unansweredMax = Number.POSITIVE_INFINITY
+  /** What is new waits: others have to be answered, or sent again, before it. */
+  #isHolding = false
   /** The newest write that was done. */
   #lastDoneId = 0
   /** Messages to leave at the end of this turn, in one frame. */
@@ -161,18 +168,23 @@ export class Connection {
   }
 
   send(request: Request): void {
-    if (this.#stopError !== null) return request.failed(this.#stopError)
+    if (this.#stopError) return request.failed(this.#stopError)
     if (request.kind === 'live' && !this.isReady) return request.forgotten?.()
     if (this.#phase === 'off' && request.kind !== 'write') return request.failed(offline())
     this.#unanswered.add(request)
-    if (this.isReady && this.#refused.size === 0) this.#transmit(request)
+    if (this.isReady) this.#offer(request)
   }
 
   /** The caller no longer waits for the answer. */
   abandon(request: Request): void {
     this.#unanswered.delete(request)
     this.#refused.delete(request)
-    if (request.id !== undefined) this.#sent.delete(request.id)
+    if (request.id) this.#sent.delete(request.id)
+    // What was held back follows once all that was sent has been answered, and not refused.
+    if (this.#isHolding && this.isReady && !this.#sent.size && !this.#refused.size) {
+      this.#unansweredMax *= 2
+      this.#transmitAll()
+    }
   }
 
   /** Takes another identity now or, while not connected, with the next connection. */
@@ -243,18 +255,20 @@ export class Connection {
     this.#outbox = []
     this.#outboxBytes = 0
     socket?.close()
-    const lost = [...this.#sent.values(), ...this.#refused.keys()]
     this.#sent.clear()
     this.#refused.clear()
+    this.#isHolding = false
     this.#lastDoneId = 0
     const wasOnline = this.#isOnline
     this.#isOnline = false
-    for (const request of lost) {
+    for (const request of [...this.#unanswered]) {
+      const { id } = request
       request.id = undefined
+      // What is of this connection only is lost with it even where it was not sent yet.
       if (request.kind === 'live') {
         this.#unanswered.delete(request)
         request.forgotten?.()
-      } else if (request.kind === 'once') {
+      } else if (request.kind === 'once' && id) {
         this.#unanswered.delete(request)
         request.failed(new HearthError('disconnect', 'disconnect: connection lost before the answer'))
       }
@@ -304,11 +318,12 @@ export class Connection {
         return this.#take(message.id)?.done(message)
       case 'error': {
         const request = this.#sent.get(message.id)
-        if (request === undefined) return
+        if (!request) return
         const path = 'path' in request.body ? request.body.path : null
         const error = requestFailed(path, message.name, message.message, message.retryAfterMs)
-        const mayRetry = request.kind === 'write' || request.body.type === 'listen'
-        if (message.name === 'rate_limited' && message.retryAfterMs && mayRetry) {
+        // Listens and presence, which nobody else would ask for again; not a token, which has no path.
+        const mayRetry = path && (request.kind === 'write' || request.kind === 'live')
+        if (mayRetry && message.name === 'rate_limited' && message.retryAfterMs) {
           return this.#sendLater(request, error, message.retryAfterMs)
         }
         this.abandon(request)
@@ -340,27 +355,38 @@ export class Connection {
     this.#sent.delete(id)
     request.id = undefined
     this.#refused.set(request, [id, error])
+    this.#unansweredMax = 1
+    this.#isHolding = true
     if (this.#refused.size > 1) return
     this.#environment.schedule(delayMs, () => {
       if (turn !== this.#turn) return
-      const refused = [...this.#refused]
-      this.#refused.clear()
-      for (const [old, [id, error]] of refused) {
+      for (const [old, [id, error]] of this.#refused) {
         if (old.kind !== 'write' || id > this.#lastDoneId) continue
         this.abandon(old)
         old.failed(error)
       }
+      this.#refused.clear()
       if (this.isReady) this.#transmitAll()
     })
   }
 
+  /** In their order, as many as may be. */
   #transmitAll(): void {
-    for (const request of this.#unanswered) if (request.id === undefined) this.#transmit(request)
+    this.#isHolding = false
+    for (const request of this.#unanswered) {
+      if (!request.id) this.#offer(request)
+      if (this.#isHolding) return
+    }
+  }
+
+  #offer(request: Request): void {
+    this.#isHolding ||= this.#sent.size >= this.#unansweredMax
+    if (!this.#isHolding) this.#transmit(request)
   }
 
   #take(id: number): Request | undefined {
     const request = this.#sent.get(id)
-    if (request !== undefined) this.abandon(request)
+    if (request) this.abandon(request)
     return request
   }
 
@@ -465,13 +491,13 @@ export class Connection {
     this.#sent.set(id, request)
     request.id = id
     if (this.#outboxBytes + bytes.length > Math.min(FRAME_BYTES, this.#frameBytesMax)) this.#flush()
-    if (this.#outbox.length === 0) queueMicrotask(() => this.#flush())
+    if (!this.#outbox.length) queueMicrotask(() => this.#flush())
     this.#outbox.push(bytes)
     this.#outboxBytes += bytes.length
   }
 
   #flush(): void {
-    if (this.#outbox.length === 0) return
+    if (!this.#outbox.length) return
     const frame = new Uint8Array(this.#outboxBytes)
     let length = 0
     for (const bytes of this.#outbox) {

@@ -18,7 +18,8 @@ export const LATEST = 1e9
 export function hzOf(delivery: Delivery = 'every'): number {
   if (delivery === 'latest') return LATEST
   if (delivery === 'every') return EVERY
-  const { maxHz } = delivery
-  if (maxHz === 0 || (maxHz >= 0.1 && maxHz <= 1000)) return maxHz
+  // An app without types may say anything.
+  const maxHz = delivery?.maxHz
+  if (typeof maxHz === 'number' && (maxHz === 0 || (maxHz >= 0.1 && maxHz <= 1000))) return maxHz
   throw new HearthError('invalid_query', `maxHz \`${maxHz}\` is not from 0.1 to 1000`)
 }

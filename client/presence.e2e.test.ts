@@ -102,6 +102,26 @@ test('after a lost connection and with another identity it is present again, wit
   await shows(online, { bob: 2 })
 })
 
+test('the state it shows is the latest, also where the first one still waited for the connection', async (t) => {
+  const server = await serve(t, { rules: OWN, config: CONFIG })
+  const db = open(t, server, { auth: await token('ann') })
+  const here = presence(ref(db, 'online'), 1)
+  await here.update(2)
+  await here.joined
+
+  expect((await get(ref(db, 'online'))).val()).toEqual({ ann: 2 })
+})
+
+test('who leaves before the connection is there never joins', async (t) => {
+  const server = await serve(t, { rules: OWN, config: CONFIG })
+  const db = open(t, server, { auth: await token('ann') })
+  const here = presence(ref(db, 'online'), 1)
+  await here.leave()
+  await here.joined
+
+  expect((await get(ref(db, 'online'))).exists()).toBe(false)
+})
+
 test('a join the rules refuse rejects, and is not tried again', async (t) => {
   const server = await serve(t, { rules: OWN, config: CONFIG })
   const errors: string[] = []
@@ -170,6 +190,27 @@ test('a listener for messages goes on after a lost connection, and ends with its
   await send(ref(other, 'room'), 'unheard')
   expect(heard.slice(-1)).toEqual(['after'])
   expect(heard).not.toContain('missed')
+})
+
+test('a policy that is none is refused before anything is asked for', async (t) => {
+  const db = open(t, { url: 'http://127.0.0.1:1' })
+  const refused = (delivery: unknown): unknown => {
+    try {
+      return onValue(ref(db, 'game'), () => {}, { delivery: delivery as 'latest' })
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+
+  for (const [delivery, maxHz] of [
+    ['sometimes'],
+    [null],
+    [{}],
+    [{ maxHz: '20' }, 20],
+    [{ maxHz: 0.01 }, 0.01],
+  ]) {
+    expect(refused(delivery)).toBe(`maxHz \`${maxHz}\` is not from 0.1 to 1000`)
+  }
 })
 
 test('with a slow policy a write of its own never goes back and forth', async (t) => {

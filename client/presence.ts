@@ -2,7 +2,9 @@
  * Presence: this client is here, and everyone who listens sees it. The server keeps the child and takes it away when the
  * last of this user's connections has left, however it left.
  */
+import type { Value } from '../protocol/value.ts'
 import { type Database, readValue, type Watcher } from './client.ts'
+import type { Request } from './connection.ts'
 import { HearthError } from './errors.ts'
 import type { DatabaseReference, Untyped } from './ref.ts'
 import type { ChildOf } from './snapshot.ts'
@@ -19,7 +21,7 @@ export interface PresenceOptions {
 }
 
 export interface Presence<T = Untyped> {
-  /** Resolves once everyone can see it. @throws {HearthError} `permission_denied`, `rate_limited`, `invalid_path` */
+  /** Resolves once everyone can see it, or it has left before that. @throws {HearthError} `permission_denied`, `rate_limited`, `invalid_path` */
   readonly joined: Promise<void>
   /** This user's child: the uid or, without one, an id of this connection; null until it has joined. */
   readonly key: string | null
@@ -47,10 +49,12 @@ class Present implements Presence, Watcher {
   readonly #db: Database
   readonly #ref: DatabaseReference
   readonly #options: PresenceOptions
-  #state: unknown
+  #state: Value
   /** Until then its first state waits for the connection, and needs no renewal. */
   #hasJoined = false
   #isOver = false
+  /** Not answered yet. */
+  readonly #asked = new Set<Request>()
   #stopBeating = (): void => {}
 
   constructor(ref: DatabaseReference, state: unknown, options: PresenceOptions) {
@@ -81,6 +85,13 @@ class Present implements Presence, Watcher {
   leave(): Promise<void> {
     if (this.#isOver) return Promise.resolve()
     this.#end()
+    for (const request of this.#asked) {
+      // Sent on a later connection it would bring back who has left.
+      request.kind = 'live'
+      if (this.#db.connection.isReady) continue
+      this.#db.connection.abandon(request)
+      request.forgotten!()
+    }
     return new Promise((resolve, reject) => {
       this.#db.connection.send({
         body: { type: 'presenceEnd', path: this.#ref.path },
@@ -101,24 +112,42 @@ class Present implements Presence, Watcher {
     this.#end()
   }
 
-  #read(state: unknown): unknown {
+  #read(state: unknown): Value {
     return readValue('presence', state, [...this.#ref.path, 'uid'])
   }
 
   /** @param kind `write` waits for a connection; `live` is of this one only. */
   #set(kind: 'write' | 'live'): Promise<void> {
     const { ttlMs = null } = this.#options
+    const stateNow = (): Value => this.#state
     return new Promise((resolve, reject) => {
-      this.#db.connection.send({
-        body: { type: 'presenceSet', path: this.#ref.path, value: this.#state, ttlMs },
+      const settled = (): void => {
+        this.#asked.delete(request)
+        resolve()
+      }
+      const request: Request = {
+        body: {
+          type: 'presenceSet',
+          path: this.#ref.path,
+          // Read whenever it is sent: what waited for a connection shows the state of then, not an older one.
+          get value() {
+            return stateNow()
+          },
+          ttlMs,
+        },
         kind,
         done: (answer) => {
           if (answer.type === 'pushed') this.key = answer.key
-          resolve()
+          settled()
         },
-        failed: reject,
-        forgotten: resolve,
-      })
+        failed: (error) => {
+          this.#asked.delete(request)
+          reject(error)
+        },
+        forgotten: settled,
+      }
+      this.#asked.add(request)
+      this.#db.connection.send(request)
     })
   }
 

@@ -1,6 +1,6 @@
 /** What the client makes of `rate_limited`: it waits as told and keeps the order of writes, or says so. */
 import { expect, test } from 'vitest'
-import { get, onValue, ref, runTransaction, set } from './index.ts'
+import { get, onMessage, onValue, presence, ref, runTransaction, set } from './index.ts'
 import { type ScriptedConnection, ScriptedServer } from './test/scripted-server.ts'
 
 function limit(connection: ScriptedConnection, id: number, retryAfterMs = 500): Promise<void> {
@@ -25,9 +25,14 @@ test('writes refused for now are sent again in their order, and later ones behin
   expect(await connection.take()).toEqual([])
 
   await server.pass(500)
-  const again = await connection.take()
-  expect(again.map((message) => 'value' in message && message.value)).toEqual([1, 2, 3])
-  for (const { id } of again) await connection.ack(id)
+  const again: unknown[] = []
+  for (const many of [1, 2]) {
+    const messages = await connection.take()
+    expect(messages).toHaveLength(many)
+    again.push(...messages.map((message) => 'value' in message && message.value))
+    for (const { id } of messages) await connection.ack(id)
+  }
+  expect(again).toEqual([1, 2, 3])
   await Promise.all([done, third])
 })
 
@@ -79,10 +84,54 @@ test('what waits when the connection is lost is sent once on the next one', asyn
   await server.pass(1000)
   await server.connection.greet()
 
-  const again = await server.connection.take()
-  expect(again.map(({ type }) => type)).toEqual(['listen', 'set'])
-  await server.connection.ack(again[1]!.id)
+  await server.connection.snapshot('value')
+  await server.connection.ack((await server.connection.next('set')).id)
   await written
   await server.pass(1000)
   expect((await server.connection.take()).filter(({ type }) => type !== 'ping')).toEqual([])
+})
+
+test('one whose connection was closed for its flood comes back slower, and gets through', async () => {
+  const server = new ScriptedServer()
+  const { db, connection } = await server.connected()
+  const done = Promise.all([1, 2, 3, 4, 5, 6].map((n) => set(ref(db, 'a'), n)))
+  for (const { id } of (await connection.take()).slice(2)) await limit(connection, id)
+  await connection.close(4003)
+  await server.pass(1000)
+  await server.connection.greet()
+
+  const sizes: number[] = []
+  for (let left = 6; left > 0; left -= sizes.at(-1)!) {
+    const messages = await server.connection.take()
+    sizes.push(messages.length)
+    for (const { id } of messages) await server.connection.ack(id)
+  }
+  expect(sizes).toEqual([1, 2, 3])
+  await done
+})
+
+test('presence and listening to messages are asked for again', async () => {
+  const server = new ScriptedServer()
+  const { db, connection } = await server.connected()
+  const problems: string[] = []
+  onMessage(
+    ref(db, 'room'),
+    () => {},
+    ({ code }) => problems.push(code),
+  )
+  const here = presence(ref(db, 'online'), 1, { onError: ({ code }) => problems.push(code) })
+  for (const { id } of await connection.take()) {
+    await connection.send({ type: 'pushed', id, revision: 0, key: 'me' })
+  }
+  await here.joined
+  await connection.close()
+  await server.pass(1000)
+  await server.connection.greet()
+
+  for (const { id } of await server.connection.take()) await limit(server.connection, id)
+  await server.pass(500)
+  const listen = await server.connection.next('listenMessages')
+  await server.connection.send({ type: 'snapshot', id: listen.id, queryId: 1, revision: 1, value: null })
+  await server.connection.next('presenceSet')
+  expect(problems).toEqual([])
 })
