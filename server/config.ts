@@ -128,7 +128,7 @@ const declared = {
     // Far above what an app does: these keep one connection from taking the server from the others.
     messagesPerSecondMax: option(
       whole(0, 10_000_000),
-      100_000,
+      20_000,
       'Messages of one connection in a second; 0 is no limit.',
     ),
     messageBytesPerSecondMax: option(
