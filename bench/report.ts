@@ -19,7 +19,7 @@ interface Section {
 
 type Result = Table & { machine: Record<string, string | number> }
 
-const ROUNDS = ['--seconds', '5', '--rounds', '3']
+const ROUNDS = ['--seconds', '3', '--rounds', '2']
 const CPU_COLUMN = 'CPU us/delivery'
 
 const sections: readonly Section[] = [
