@@ -14,8 +14,9 @@
  *
  * Each test starts from `data`, its own or the table's. `expect` is `allow`, `deny`, or the reason of a denial.
  */
-import { parseValue, type Value } from '../protocol/index.ts'
+import { clip, parseValue, type Value } from '../protocol/index.ts'
 import type { Decision } from './decision.ts'
+import { nearest } from './did-you-mean.ts'
 import type { Tracer } from './evaluation.ts'
 import { decide, type Operation, type OperationKind } from './operation.ts'
 import { parseRuleQuery, type RuleQuery } from './query.ts'
@@ -57,6 +58,20 @@ export interface TableResult {
   problem: string | null
 }
 
+const TABLE_MEMBERS = ['about', 'rules', 'now', 'data', 'users', 'tests']
+const TEST_MEMBERS = [
+  'name',
+  'as',
+  'get',
+  'set',
+  'update',
+  'remove',
+  'value',
+  'query',
+  'data',
+  'now',
+  'expect',
+]
 const KINDS: readonly OperationKind[] = ['get', 'set', 'update', 'remove']
 const EXPECTED: readonly Expected[] = ['allow', 'deny', 'no_rule', 'false', 'error', 'validate', 'budget']
 
@@ -68,7 +83,7 @@ export function tableProblems(table: unknown): string[] {
   if (typeof table !== 'object' || table === null) return ['a table is an object with `tests`']
   const { tests, users, now } = table as { tests?: unknown; users?: unknown; now?: unknown }
   if (!Array.isArray(tests)) return ['a table has `tests`, a list']
-  const problems: string[] = []
+  const problems = unknownMembers(table, TABLE_MEMBERS, 'a table')
   if (users !== undefined && !isObject(users)) problems.push('`users` is an object from names to auth')
   if (now !== undefined && typeof now !== 'number') problems.push('`now` is a number of milliseconds')
   for (const [i, test] of (tests as unknown[]).entries()) {
@@ -77,6 +92,7 @@ export function tableProblems(table: unknown): string[] {
       problems.push(`${at} is not an object`)
       continue
     }
+    problems.push(...unknownMembers(test, TEST_MEMBERS, at))
     const kinds = KINDS.filter((kind) => test[kind] !== undefined)
     if (kinds.length !== 1)
       problems.push(`${at} has ${kinds.length} of ${KINDS.join(', ')}; it has exactly one`)
@@ -95,12 +111,27 @@ export function tableProblems(table: unknown): string[] {
   return problems
 }
 
+/** A misspelt `as` would sign the user out, and a denial be expected for another reason than the one that is met. */
+function unknownMembers(of: object, known: readonly string[], at: string): string[] {
+  return Object.keys(of)
+    .filter((member) => !known.includes(member))
+    .map((member) => {
+      const near = nearest(member, known)
+      const hint = near === null ? `known are ${known.join(', ')}` : `did you mean \`${near}\`?`
+      return `${at} has no \`${clip(member)}\`; ${hint}`
+    })
+}
+
 function operationProblems(test: Record<string, unknown>, kind: OperationKind, at: string): string[] {
   const { value, query } = test
   const problems: string[] = []
   if (typeof test[kind] !== 'string') problems.push(`${at}.${kind} is a path such as "/rooms/r1"`)
   if (kind === 'update' && !isObject(value)) problems.push(`${at}.value of an update maps paths to values`)
-  if (query !== undefined) {
+  if (kind === 'set' && value === undefined) problems.push(`${at} has a \`value\` to set; null deletes`)
+  if ((kind === 'get' || kind === 'remove') && value !== undefined)
+    problems.push(`${at}.value goes with set or update, not with ${kind}`)
+  if (query !== undefined && kind !== 'get') problems.push(`${at}.query goes with get, not with ${kind}`)
+  else if (query !== undefined) {
     try {
       parseRuleQuery(query)
     } catch (error) {

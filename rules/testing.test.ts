@@ -125,6 +125,23 @@ test('a table says what is wrong with its shape', () => {
   expect(tableProblems(null)).toEqual(['a table is an object with `tests`'])
   expect(
     tableProblems({
+      user: {},
+      tests: [
+        { auth: 'kim', set: '/a', expect: 'deny' },
+        { get: '/a', value: 1, expect: 'deny', quary: {} },
+        { remove: '/a', query: { limitToFirst: 1 }, expect: 'deny' },
+      ],
+    }),
+  ).toEqual([
+    'a table has no `user`; did you mean `users`?',
+    'tests[0] has no `auth`; known are name, as, get, set, update, remove, value, query, data, now, expect',
+    'tests[0] has a `value` to set; null deletes',
+    'tests[1] has no `quary`; did you mean `query`?',
+    'tests[1].value goes with set or update, not with get',
+    'tests[2].query goes with get, not with remove',
+  ])
+  expect(
+    tableProblems({
       users: null,
       now: 'today',
       tests: [
