@@ -34,6 +34,7 @@ export function formatTable({ title, columns, rows, notes = [] }: Table): string
 
 export function formatCell(cell: string | number): string {
   if (typeof cell === 'string') return cell
+  if (Number.isNaN(cell)) return '-'
   if (Number.isInteger(cell) || Math.abs(cell) >= 1000) return Math.round(cell).toLocaleString('en-US')
   return cell.toPrecision(3)
 }

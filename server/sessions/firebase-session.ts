@@ -56,8 +56,6 @@ export interface FirebaseSessionContext {
   counters: SessionCounters
   /** Shared with all other sessions of this thread. */
   turns: Turns
-  /** Tell clients why rules refused. */
-  isDev: boolean
   /** Called once when a session has ended. */
   ended(session: FirebaseSession): void
   /** Something that cannot happen did. */
@@ -577,7 +575,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, TurnT
   }
 
   #isExplained(error: RequestError): boolean {
-    return this.#context.isDev && error.kind === 'permissionDenied'
+    return error.kind === 'permissionDenied'
   }
 
   #refuseFrame(error: unknown): void {

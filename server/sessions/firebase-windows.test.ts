@@ -285,7 +285,6 @@ async function follow(
     nowMs: () => NOW_MS,
     limits: LIMITS,
     counters: { errors: 0, slowConsumers: 0 },
-    isDev: false,
     ended() {},
     onBug,
   } as unknown as FirebaseSessionContext
