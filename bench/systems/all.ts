@@ -25,7 +25,10 @@ const all: readonly System[] = [
  */
 export function pickSystems(
   ids: string | undefined,
-  usual: readonly string[] = all.filter(({ isConflated }) => !isConflated).map(({ id }) => id),
+  // One that resumes differs in how it joins only.
+  usual: readonly string[] = all
+    .filter(({ id, isConflated }) => !isConflated && id !== hearthResuming.id)
+    .map(({ id }) => id),
 ): { systems: System[]; notes: string[] } {
   const systems: System[] = []
   const missing: string[] = []
