@@ -269,7 +269,7 @@ export function authRevoked(error: RequestError): string {
   return push('ac', { s: statusOf(error.kind), d: textOf(error) })
 }
 
-/** Printed by the SDK on its console: the words of an answer are Firebase's. */
+/** Printed on the console of whoever develops with this server. */
 export function debugText(text: string): string {
   return push('sd', { msg: text })
 }

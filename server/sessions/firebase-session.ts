@@ -56,6 +56,8 @@ export interface FirebaseSessionContext {
   counters: SessionCounters
   /** Shared with all other sessions of this thread. */
   turns: Turns
+  /** Tell clients why rules refused. */
+  isDev: boolean
   /** Called once when a session has ended. */
   ended(session: FirebaseSession): void
   /** Something that cannot happen did. */
@@ -575,7 +577,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, TurnT
   }
 
   #isExplained(error: RequestError): boolean {
-    return error.kind === 'permissionDenied'
+    return this.#context.isDev && error.kind === 'permissionDenied'
   }
 
   #refuseFrame(error: unknown): void {

@@ -285,6 +285,7 @@ async function follow(
     nowMs: () => NOW_MS,
     limits: LIMITS,
     counters: { errors: 0, slowConsumers: 0 },
+    isDev: false,
     ended() {},
     onBug,
   } as unknown as FirebaseSessionContext

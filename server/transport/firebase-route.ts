@@ -136,12 +136,12 @@ export class FirebaseService {
     if (context === undefined) {
       const { config, verifier, turns, metrics, nowMs, onBug } = this.#parts
       const { database, firebaseWire: wire, onDisconnect } = open
-      const { limits } = config
+      const { limits, dev: isDev } = config
       const { counters } = metrics
       const ended = (session: FirebaseSession): void => this.#ended(database.name, session)
       context = {
         ...{ database, wire, onDisconnect, verifier, turns },
-        ...{ nowMs, limits, counters, ended, onBug },
+        ...{ nowMs, limits, counters, isDev, ended, onBug },
       }
       this.#contexts.set(open, context)
     }
