@@ -25,7 +25,10 @@ export interface Write {
    * condition, also if the identity may not read there.
    */
   expectedRevision: number | null
-  /** Refused as `stale` unless the first entry's path holds a value of this hash (`node-hash.ts`). */
+  /**
+   * Refused as `stale` unless the first entry's path holds a value of this hash (`node-hash.ts`). The hash of nothing needs
+   * no right to read.
+   */
   expectedHash?: string
   /** The path that `expectedRevision` and `expectedHash` speak of, where it is not the first entry's. */
   expectedAt?: Path

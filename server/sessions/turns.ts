@@ -1,6 +1,6 @@
 /**
- * Turns: who is served next, over all sessions of a thread and all who ask by REST, when more is asked for than one event turn may take. A
- * session that asks alone is served at once. Otherwise sessions stand in line: each is served one request and goes to
+ * Turns: who is served next, over all sessions of a thread and all who ask by REST, when more is asked for than one event
+ * turn may take. Who asks alone is served at once. Otherwise they stand in line: each is served one request and goes to
  * the end, so that whoever asks for a thousand things holds up nobody who asks for one.
  *
  * Answers that sockets have not taken yet are counted over all sessions; past their budget the line stands still, and
