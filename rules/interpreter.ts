@@ -10,7 +10,7 @@ import type { RuleQuery } from './query.ts'
 import type { Matcher } from './regexp.ts'
 import { type Budget, splitKeys } from './runtime.ts'
 import type { Scope } from './scope.ts'
-import { isQuickSearch, occurrences } from './text-search.ts'
+import { isQuickSearch, occurrences, splitAt } from './text-search.ts'
 import { isComparable } from './types.ts'
 
 export interface Environment {
@@ -251,16 +251,10 @@ class Interpreter {
   }
 
   private split(text: string, separator: string): string[] {
-    if (isQuickSearch(text, separator)) return text.split(separator)
-    this.environment.budget.spend((text.length + separator.length) >> 2)
-    const pieces: string[] = []
-    let end = 0
-    for (const at of occurrences(text, separator)) {
-      pieces.push(text.slice(end, at))
-      end = at + separator.length
+    if (!isQuickSearch(text, separator)) {
+      this.environment.budget.spend((text.length + separator.length) >> 2)
     }
-    pieces.push(text.slice(end))
-    return pieces
+    return splitAt(text, separator)
   }
 
   private binary(expression: Binary): unknown {

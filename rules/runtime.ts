@@ -5,7 +5,7 @@
 import { KEY_BYTES_MAX, type Leaf, PATH_DEPTH_MAX, type Path } from '../protocol/index.ts'
 import { type DataView, OBJECT } from './data-view.ts'
 import type { Matcher } from './regexp.ts'
-import { isQuickSearch, occurrences } from './text-search.ts'
+import { isQuickSearch, occurrences, splitAt } from './text-search.ts'
 
 /** Thrown where an operation meets a value of the wrong type: the rule as a whole does not grant. */
 export const FAILED = Symbol('rule failed')
@@ -161,18 +161,17 @@ export function replace(text: unknown, from: unknown, to: unknown, budget: Budge
   }
   budget.spend(Math.max(length, text.length) >> 4)
   if (isQuickSearch(text, from)) return text.replaceAll(from, () => to)
-  const pieces: string[] = []
-  let end = 0
-  for (const at of searched(text, from, budget)) {
-    pieces.push(text.slice(end, at))
-    end = at + from.length
-  }
-  return [...pieces, text.slice(end)].join(to)
+  spendSearch(text, from, budget)
+  return splitAt(text, from).join(to)
 }
 
 function searched(text: string, part: string, budget: Budget): Iterator<number> & Iterable<number> {
-  budget.spend((text.length + part.length) >> 2)
+  spendSearch(text, part, budget)
   return occurrences(text, part)
+}
+
+function spendSearch(text: string, part: string, budget: Budget): void {
+  budget.spend((text.length + part.length) >> 2)
 }
 
 export function toLowerCase(text: unknown, budget: Budget): string {

@@ -35,3 +35,16 @@ export function* occurrences(text: string, part: string): Generator<number, unde
     }
   }
 }
+
+/** The pieces of a text between the places where a part stands, in linear time. */
+export function splitAt(text: string, part: string): string[] {
+  if (isQuickSearch(text, part)) return text.split(part)
+  const pieces: string[] = []
+  let end = 0
+  for (const at of occurrences(text, part)) {
+    pieces.push(text.slice(end, at))
+    end = at + part.length
+  }
+  pieces.push(text.slice(end))
+  return pieces
+}

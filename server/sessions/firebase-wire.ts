@@ -74,6 +74,7 @@ export class FirebaseWire implements Wire {
     }
   }
 
+  /** What a socket's topics still hold leaves before it. */
   #sendTogether(receivers: Set<Receiver>, messages: readonly string[]): void {
     const frames = messages.map((message) => Buffer.from(message))
     for (const { sink } of [...receivers]) {
