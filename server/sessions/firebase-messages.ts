@@ -252,7 +252,8 @@ export function answer(number: number, data: unknown): string {
 }
 
 export function refusal(number: number, error: RequestError): string {
-  return JSON.stringify({ t: 'd', d: { r: number, b: { s: statusOf(error.kind), d: textOf(error) } } })
+  const body = { s: statusOf(error.kind), d: textOf(error), ...reasonOf(error) }
+  return JSON.stringify({ t: 'd', d: { r: number, b: body } })
 }
 
 /** A whole value at a path, or what became of it. */
@@ -261,8 +262,8 @@ export function dataPush(path: string, value: Value, tag: number | null): string
 }
 
 /** The listen is over. Without the query, a client drops its listen to the whole value at the path. */
-export function listenRevoked(path: string, wireQuery: unknown): string {
-  return push('c', wireQuery === undefined ? { p: path } : { p: path, q: [wireQuery] })
+export function listenRevoked(path: string, wireQuery: unknown, error: RequestError): string {
+  return push('c', { p: path, ...(wireQuery !== undefined && { q: [wireQuery] }), ...reasonOf(error) })
 }
 
 export function authRevoked(error: RequestError): string {
@@ -291,6 +292,14 @@ const STATUS: Partial<Record<RequestErrorKind, string>> = {
 
 function statusOf(kind: RequestErrorKind): string {
   return STATUS[kind] ?? kind.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+}
+
+/**
+ * Which denial this is, or why under `--dev`: the words of an answer are Firebase's. SDKs pass over members they do not
+ * know, and show them in the frames they log (`enableLogging`).
+ */
+function reasonOf(error: RequestError): { reason?: string } {
+  return error.kind === 'permissionDenied' ? { reason: error.message } : {}
 }
 
 /** Test helpers look for these very words, and a refused get has nothing but its text. */

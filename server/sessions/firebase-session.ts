@@ -263,7 +263,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, TurnT
       return
     }
     const { pathText } = listen.listener.live
-    this.#send(listenRevoked(pathText, listen.tag === null ? undefined : listen.wireQuery))
+    this.#send(listenRevoked(pathText, listen.tag === null ? undefined : listen.wireQuery, error))
   }
 
   // WriteOrigin

@@ -9,6 +9,8 @@ import { OPEN, SECRET, serve, unsignedToken } from '../harness.ts'
 import { RawClient } from './raw-client.ts'
 
 const DEV = { config: { dev: true } }
+/** The log has the line of this id. */
+const anyDenial = expect.stringMatching(/\(denial [\w-]{10}\)$/)
 
 test('a connection is greeted with time, version, the host it asked for and a session id', async (t) => {
   const server = await serve(t, {
@@ -375,7 +377,7 @@ test('an expired token is told on the live connection, and its listens end', asy
 
   expect(client.pushes).toEqual([
     ['ac', { s: 'expired_token', d: 'Auth token is expired' }],
-    ['c', { p: 'a' }],
+    ['c', { p: 'a', reason: anyDenial }],
   ])
 })
 
@@ -397,8 +399,8 @@ test('signing out ends listens that needed it, before it is answered, and no oth
 
   expect(client.log.slice(4)).toEqual(['c mine', 'c mine', 'ok 5', 'd open', 'ok 6'])
   expect(client.pushes.slice(0, 2)).toEqual([
-    ['c', { p: 'mine' }],
-    ['c', { p: 'mine', q: [q] }],
+    ['c', { p: 'mine', reason: anyDenial }],
+    ['c', { p: 'mine', q: [q], reason: anyDenial }],
   ])
 })
 
@@ -410,18 +412,21 @@ test('rules that change while a client listens end what they no longer allow', a
   writeFileSync(server.rulesFile, readFileSync(server.rulesFile, 'utf8').replace('".read":true,', ''))
   const revoked = await client.push('c')
 
-  expect(revoked).toEqual({ p: 'a' })
+  expect(revoked).toEqual({ p: 'a', reason: anyDenial })
 })
 
-test('developers are told why rules refused; others are not', async (t) => {
+test('developers are told why rules refused, on their console too; others an id that the log resolves', async (t) => {
   const rules = { '.read': false }
   const dev = await RawClient.connect(t, await serve(t, { rules, ...DEV }))
   const other = await RawClient.connect(t, await serve(t, { rules }), { ns: null })
+  const why = expect.stringContaining('`.read` of / (1:19) is false')
 
-  await dev.ask('g', { p: '/a', q: {} })
-  await other.ask('g', { p: '/a', q: {} })
+  const told = await dev.ask('g', { p: '/a', q: {} })
+  const named = await other.ask('g', { p: '/a', q: {} })
 
-  expect(dev.pushes).toEqual([['sd', { msg: expect.stringContaining('`.read` of / (1:19) is false') }]])
+  expect(told).toEqual({ s: 'permission_denied', d: 'Permission denied', reason: why })
+  expect(dev.pushes).toEqual([['sd', { msg: why }]])
+  expect(named).toEqual({ s: 'permission_denied', d: 'Permission denied', reason: anyDenial })
   expect(other.pushes).toEqual([])
 })
 
