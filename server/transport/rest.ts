@@ -320,13 +320,7 @@ function prepared(database: Database, path: Path, query: Query | null, resume: R
 /** Whether the client may read where it wrote. */
 async function mayRead({ database, identity, path }: Context): Promise<boolean> {
   await readable(database)
-  try {
-    database.priority(identity, locationOf({ path, value: null }))
-    return true
-  } catch (error) {
-    if (error instanceof RequestError && error.kind === 'permissionDenied') return false
-    throw error
-  }
+  return database.mayRead(identity, locationOf({ path, value: null }))
 }
 
 function readAt(
