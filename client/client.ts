@@ -6,12 +6,13 @@ import { formatPath, isAtOrAbove, keyProblem, type Path } from '../protocol/path
 import { pushIdMaker } from '../protocol/push-id.ts'
 import { hasServerValue, resolveServerValues } from '../protocol/server-value.ts'
 import { hasOwn, parseValue, type Value } from '../protocol/value.ts'
-import { type AuthSource, Connection, type Pushed, type RequestBody } from './connection.ts'
+import { type AuthSource, Connection, type Pushed } from './connection.ts'
 import { type Environment, realEnvironment } from './environment.ts'
 import { HearthError, refusing } from './errors.ts'
 import type { Entries, PendingWrite } from './pending-writes.ts'
 import { isInfo } from './ref.ts'
 import { Replica } from './replica.ts'
+import type { RequestBody } from './requests.ts'
 
 export interface DatabaseOptions {
   /** Which database of the server; without it the server's default one. */

@@ -1,42 +1,17 @@
 /**
- * Connection: the socket's life. Opens it, proves who the client is, keeps it alive, opens it again when it is lost,
- * and pairs each request with its one answer.
+ * Connection: the socket's life. Opens it, proves who the client is, keeps it alive and opens it again when it is lost.
  *
  *   idle -> connecting -> authenticating -> ready -> leaving -> waiting -> connecting ...
  *                                             `- off (goOffline)   `- stopped (the server said not to come back)
- *
- * INVARIANT: every request is answered, failed, or, where it says so, forgotten when the connection is lost.
- * Requests of kind `write` are sent again after a loss until they are answered: at least once, as in Firebase, so an
- * increment whose ack was lost with the connection counts twice.
  */
 import { mayReconnect } from '../protocol/errors.ts'
 import type { ToClient } from '../protocol/to-client.ts'
-import type { ToServer } from '../protocol/to-server.ts'
 import { PROTOCOL_VERSION } from '../protocol/version.ts'
 import type { Environment } from './environment.ts'
-import { connectionClosed, HearthError, requestFailed } from './errors.ts'
+import { connectionClosed, type HearthError, requestFailed } from './errors.ts'
+import { type Request, Requests } from './requests.ts'
 import { ABNORMAL, type Socket } from './socket.ts'
-import { decodeFrame, encodeMessage } from './wire.ts'
-
-export type RequestBody = ToServer extends infer M ? (M extends ToServer ? Omit<M, 'id'> : never) : never
-
-export type Answer = Extract<ToClient, { type: 'ack' | 'snapshot' | 'resumed' | 'value' | 'pong' | 'pushed' }>
-
-export interface Request {
-  body: RequestBody
-  /**
-   * What a loss of the connection means for it:
-   * `write` sent again until answered; `read` likewise, but it does not outlive `goOffline`; `once` fails if it was
-   * sent, since running it twice would be wrong; `live` is forgotten, for it only makes sense on this connection.
-   */
-  kind: 'write' | 'read' | 'once' | 'live'
-  done(answer: Answer): void
-  failed(error: HearthError): void
-  /** For `live`: the connection was lost before the answer. */
-  forgotten?(): void
-  /** Its id on this connection, once sent. Kept by the connection. */
-  id?: number | undefined
-}
+import { decodeFrame } from './wire.ts'
 
 /** A token, or a function that gives a fresh one; null for nobody. */
 export type AuthSource = string | null | (() => string | null | Promise<string | null>)
@@ -66,8 +41,6 @@ const RECONNECT_MS_MAX = 30_000
 const RECONNECT_GROWTH = 1.6
 /** A connection that lived this long was a good one: the next attempt starts from the shortest delay. */
 const GOOD_AFTER_MS = 30_000
-/** Messages of one turn share a frame up to about this size. */
-const FRAME_BYTES = 64 * 1024
 
 export class Connection {
   readonly #url: string
@@ -87,37 +60,20 @@ export class Connection {
   /** After goingAway: not before this. */
   #reconnectAtMs = 0
   #pingIntervalMs = 0
-  #frameBytesMax = Number.POSITIVE_INFINITY
   #serverTimeOffsetMs = 0
   /** With a revision it names a state of the server's. */
   epoch = ''
-  #cancelTimer: () => void = () => {}
-  #ignoreNetwork: () => void = () => {}
+  #cancelTimer: (() => void) | undefined
+  #ignoreNetwork: (() => void) | undefined
   #stopError: HearthError | null = null
-  #lastId = 0
-  /** In the order they were made. */
-  readonly #unanswered = new Set<Request>()
-  readonly #sent = new Map<number, Request>()
-  /** Refused for now, with the ids they had: sent again together, and everything else waits behind them. */
-  readonly #refused = new Map<Request, [id: number, error: HearthError]>()
-  /**
-   * How many may wait for their answer at once: any number, until the server has refused some. Then one, and twice as many
-   * each time all have been answered, since who goes on as before is closed.
-   */
-  #unansweredMax = Number.POSITIVE_INFINITY
-  /** What is new waits: others have to be answered, or sent again, before it. */
-  #isHolding = false
-  /** The newest write that was done. */
-  #lastDoneId = 0
-  /** Messages to leave at the end of this turn, in one frame. */
-  #outbox: Uint8Array[] = []
-  #outboxBytes = 0
+  readonly #requests: Requests
 
   constructor(url: string, environment: Environment, auth: AuthSource, events: ConnectionEvents) {
     this.#url = url
     this.#environment = environment
     this.#auth = auth
     this.#events = events
+    this.#requests = new Requests(this, environment, (frame) => this.#socket?.send(frame))
   }
 
   /** Whether what is sent now goes out now. */
@@ -147,11 +103,7 @@ export class Connection {
   goOffline(): void {
     if (this.#phase === 'stopped' || this.#phase === 'off') return
     this.#drop('off')
-    for (const request of [...this.#unanswered]) {
-      if (request.kind === 'write') continue
-      this.#unanswered.delete(request)
-      request.failed(offline())
-    }
+    this.#requests.failAll(offline(), true)
   }
 
   /** Ends for good: every request fails with `error`. */
@@ -159,11 +111,8 @@ export class Connection {
     if (this.#phase === 'stopped') return
     this.#stopError = error
     this.#drop('stopped')
-    this.#ignoreNetwork()
-    for (const request of [...this.#unanswered]) {
-      this.#unanswered.delete(request)
-      request.failed(error)
-    }
+    this.#ignoreNetwork?.()
+    this.#requests.failAll(error, false)
     this.#events.stopped(error)
   }
 
@@ -171,20 +120,12 @@ export class Connection {
     if (this.#stopError) return request.failed(this.#stopError)
     if (request.kind === 'live' && !this.isReady) return request.forgotten?.()
     if (this.#phase === 'off' && request.kind !== 'write') return request.failed(offline())
-    this.#unanswered.add(request)
-    if (this.isReady) this.#offer(request)
+    this.#requests.add(request)
   }
 
   /** The caller no longer waits for the answer. */
   abandon(request: Request): void {
-    this.#unanswered.delete(request)
-    this.#refused.delete(request)
-    if (request.id) this.#sent.delete(request.id)
-    // What was held back follows once all that was sent has been answered, and not refused.
-    if (this.#isHolding && this.isReady && !this.#sent.size && !this.#refused.size) {
-      this.#unansweredMax *= 2
-      this.#transmitAll()
-    }
+    this.#requests.abandon(request)
   }
 
   /** Takes another identity now or, while not connected, with the next connection. */
@@ -248,31 +189,14 @@ export class Connection {
   #drop(phase: 'waiting' | 'off' | 'stopped'): void {
     const socket = this.#socket
     this.#turn += 1
-    this.#cancelTimer()
+    this.#cancelTimer?.()
     this.#phase = phase
     this.#socket = null
     this.#reconnectAtMs = 0
-    this.#outbox = []
-    this.#outboxBytes = 0
     socket?.close()
-    this.#sent.clear()
-    this.#refused.clear()
-    this.#isHolding = false
-    this.#lastDoneId = 0
     const wasOnline = this.#isOnline
     this.#isOnline = false
-    for (const request of [...this.#unanswered]) {
-      const { id } = request
-      request.id = undefined
-      // What is of this connection only is lost with it even where it was not sent yet.
-      if (request.kind === 'live') {
-        this.#unanswered.delete(request)
-        request.forgotten?.()
-      } else if (request.kind === 'once' && id) {
-        this.#unanswered.delete(request)
-        request.failed(new HearthError('disconnect', 'disconnect: connection lost before the answer'))
-      }
-    }
+    this.#requests.lost()
     if (wasOnline) this.#events.lost()
   }
 
@@ -296,39 +220,24 @@ export class Connection {
     switch (message.type) {
       case 'hello':
         if (message.version !== PROTOCOL_VERSION) {
-          return this.stop(new HearthError('unsupported_version', `unsupported_version: ${message.version}`))
+          return this.stop(requestFailed(null, 'unsupported_version', String(message.version)))
         }
         this.epoch = message.epoch
         this.#pingIntervalMs = message.pingIntervalMs
-        this.#frameBytesMax = message.limits.frameBytesMax
+        this.#requests.frameBytesMax = message.limits.frameBytesMax
         this.#serverTimeOffsetMs = message.serverTimeMs - this.#receivedMs
         return this.#authenticate()
       case 'ack':
-        for (const id of message.ids) {
-          const request = this.#take(id)
-          if (request?.kind === 'write') this.#lastDoneId = id
-          request?.done(message)
-        }
+        for (const id of message.ids) this.#requests.answered(id, message)
         return
       case 'snapshot':
       case 'resumed':
       case 'value':
       case 'pong':
       case 'pushed':
-        return this.#take(message.id)?.done(message)
-      case 'error': {
-        const request = this.#sent.get(message.id)
-        if (!request) return
-        const path = 'path' in request.body ? request.body.path : null
-        const error = requestFailed(path, message.name, message.message, message.retryAfterMs)
-        // Listens and presence, which nobody else would ask for again; not a token, which has no path.
-        const mayRetry = path && (request.kind === 'write' || request.kind === 'live')
-        if (mayRetry && message.name === 'rate_limited' && message.retryAfterMs) {
-          return this.#sendLater(request, error, message.retryAfterMs)
-        }
-        this.abandon(request)
-        return request.failed(error)
-      }
+        return this.#requests.answered(message.id, message)
+      case 'error':
+        return this.#requests.failed(message)
       case 'patch':
       case 'cancel':
       case 'resync':
@@ -346,48 +255,6 @@ export class Connection {
         return this.#after(delayMs, () => this.#abort())
       }
     }
-  }
-
-  /** Sends it again once the server wants to hear of it, unless a write made after it has been done meanwhile. */
-  #sendLater(request: Request, error: HearthError, delayMs: number): void {
-    const id = request.id!
-    const turn = this.#turn
-    this.#sent.delete(id)
-    request.id = undefined
-    this.#refused.set(request, [id, error])
-    this.#unansweredMax = 1
-    this.#isHolding = true
-    if (this.#refused.size > 1) return
-    this.#environment.schedule(delayMs, () => {
-      if (turn !== this.#turn) return
-      for (const [old, [id, error]] of this.#refused) {
-        if (old.kind !== 'write' || id > this.#lastDoneId) continue
-        this.abandon(old)
-        old.failed(error)
-      }
-      this.#refused.clear()
-      if (this.isReady) this.#transmitAll()
-    })
-  }
-
-  /** In their order, as many as may be. */
-  #transmitAll(): void {
-    this.#isHolding = false
-    for (const request of this.#unanswered) {
-      if (!request.id) this.#offer(request)
-      if (this.#isHolding) return
-    }
-  }
-
-  #offer(request: Request): void {
-    this.#isHolding ||= this.#sent.size >= this.#unansweredMax
-    if (!this.#isHolding) this.#transmit(request)
-  }
-
-  #take(id: number): Request | undefined {
-    const request = this.#sent.get(id)
-    if (request) this.abandon(request)
-    return request
   }
 
   /** Nothing else is sent until the server knows who asks: else queued writes would run as nobody and be denied. */
@@ -431,7 +298,7 @@ export class Connection {
     forgotten: () => void,
     failed: (error: HearthError) => void,
   ): void {
-    this.#transmit({
+    this.#requests.transmit({
       body: token === null ? { type: 'unauth' } : { type: 'auth', token },
       kind: 'live',
       done: () => {
@@ -448,7 +315,7 @@ export class Connection {
     try {
       return await auth()
     } catch (error) {
-      throw new HearthError('no_token', `no_token: auth() failed: ${error}`)
+      throw requestFailed(null, 'no_token', `auth() failed: ${error}`)
     }
   }
 
@@ -457,7 +324,7 @@ export class Connection {
     this.#phase = 'ready'
     this.#beat()
     this.#events.relisten()
-    this.#transmitAll()
+    this.#requests.transmitAll()
     if (this.#isOnline) return
     this.#isOnline = true
     this.#onlineSinceMs = this.#environment.nowMs()
@@ -473,49 +340,13 @@ export class Connection {
     })
   }
 
-  #transmit(request: Request): void {
-    const id = ++this.#lastId
-    const bytes = encodeMessage({ ...request.body, id } as ToServer)
-    if (bytes.length > this.#frameBytesMax) {
-      // The server would close the connection for good.
-      this.#unanswered.delete(request)
-      request.failed(
-        new HearthError(
-          'too_large',
-          `too_large: ${bytes.length} bytes; the server takes ${this.#frameBytesMax}`,
-        ),
-      )
-      return
-    }
-    this.#unanswered.add(request)
-    this.#sent.set(id, request)
-    request.id = id
-    if (this.#outboxBytes + bytes.length > Math.min(FRAME_BYTES, this.#frameBytesMax)) this.#flush()
-    if (!this.#outbox.length) queueMicrotask(() => this.#flush())
-    this.#outbox.push(bytes)
-    this.#outboxBytes += bytes.length
-  }
-
-  #flush(): void {
-    if (!this.#outbox.length) return
-    const frame = new Uint8Array(this.#outboxBytes)
-    let length = 0
-    for (const bytes of this.#outbox) {
-      frame.set(bytes, length)
-      length += bytes.length
-    }
-    this.#outbox = []
-    this.#outboxBytes = 0
-    this.#socket?.send(frame)
-  }
-
   /** One timer at a time: every phase has just one thing to wait for. */
   #after(delayMs: number, task: () => void): void {
-    this.#cancelTimer()
+    this.#cancelTimer?.()
     this.#cancelTimer = this.#environment.schedule(delayMs, task)
   }
 }
 
 function offline(): HearthError {
-  return new HearthError('offline', 'offline: goOffline() was called')
+  return requestFailed(null, 'offline', 'goOffline() was called')
 }

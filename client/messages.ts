@@ -2,6 +2,7 @@
  * Messages: told to whoever listens to a path at this moment, and stored nowhere.
  */
 import type { Path } from '../protocol/path.ts'
+import { tell } from './calls.ts'
 import { type Database, readValue, type Watcher } from './client.ts'
 import type { Pushed } from './connection.ts'
 import { type HearthError, requestFailed } from './errors.ts'
@@ -148,16 +149,5 @@ class MessageListens implements Watcher {
   #forget(listen: MessageListen): boolean {
     const key = listen.path.join('/')
     return this.byPath.get(key) === listen && this.byPath.delete(key)
-  }
-}
-
-/** The app's own error must surface, but not keep others from what they are owed. */
-function tell(call: () => void): void {
-  try {
-    call()
-  } catch (error) {
-    queueMicrotask(() => {
-      throw error
-    })
   }
 }

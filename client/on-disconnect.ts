@@ -5,9 +5,9 @@
 import { isAtOrAbove } from '../protocol/path.ts'
 import { type Priority, type Value, withPriority } from '../protocol/value.ts'
 import { readValue } from './client.ts'
-import type { RequestBody } from './connection.ts'
 import type { Entries } from './pending-writes.ts'
 import type { DatabaseReference, Untyped } from './ref.ts'
+import type { RequestBody } from './requests.ts'
 import { assertWritable, fromRoot, readEntries, type Writable } from './write.ts'
 
 export class OnDisconnect<T = Untyped> {

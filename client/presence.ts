@@ -4,9 +4,9 @@
  */
 import type { Value } from '../protocol/value.ts'
 import { type Database, readValue, type Watcher } from './client.ts'
-import type { Request } from './connection.ts'
 import { HearthError } from './errors.ts'
 import type { DatabaseReference, Untyped } from './ref.ts'
+import type { Request } from './requests.ts'
 import type { ChildOf } from './snapshot.ts'
 import { assertWritable, type Writable } from './write.ts'
 

@@ -2,10 +2,10 @@
  * Reading: once with `get`, or live with `onValue` and the child events.
  */
 import type { Value } from '../protocol/value.ts'
-import type { Request } from './connection.ts'
 import { type Delivery, hzOf } from './delivery.ts'
-import { HearthError } from './errors.ts'
+import { type HearthError, requestFailed } from './errors.ts'
 import { DatabaseReference, type Query, type Untyped } from './ref.ts'
+import type { Request } from './requests.ts'
 import { type ChildOf, DataSnapshot } from './snapshot.ts'
 import type { EventData, EventType, Registration } from './view.ts'
 import { wireQuery } from './window.ts'
@@ -60,7 +60,7 @@ export function get<T>(query: Query<T>, options: GetOptions = {}): Promise<DataS
     if (options.timeoutMs !== undefined) {
       cancelTimer = db.environment.schedule(options.timeoutMs, () => {
         db.connection.abandon(request)
-        reject(new HearthError('timeout', `timeout: no answer within ${options.timeoutMs} ms`))
+        reject(requestFailed(null, 'timeout', `no answer within ${options.timeoutMs} ms`))
       })
     }
     db.connection.send(request)

@@ -10,53 +10,38 @@
  * INVARIANT: views move first, all of them; only then are the app's callbacks called, and calls made from within a
  * callback come after those already owed.
  */
-import { formatPath, type Path } from '../protocol/path.ts'
+import type { Path } from '../protocol/path.ts'
 import { type Query, queryKey } from '../protocol/query.ts'
 import type { Step } from '../protocol/to-client.ts'
 import type { Value } from '../protocol/value.ts'
+import { type Call, CallQueue } from './calls.ts'
 import type { Connection, Pushed } from './connection.ts'
 import { EVERY, LATEST } from './delivery.ts'
 import type { Environment } from './environment.ts'
 import { type HearthError, requestFailed } from './errors.ts'
+import {
+  along,
+  below,
+  findNode,
+  hasData,
+  type Listen,
+  listensAt,
+  newListen,
+  newNode,
+  nodeAt,
+  type PathNode,
+  prune,
+  type Source,
+  settle,
+  viewsAt,
+  WHOLE,
+  warnOfNoIndex,
+} from './listen-tree.ts'
 import { type Entries, type Known, type PendingWrite, PendingWrites } from './pending-writes.ts'
 import { Tree } from './tree.ts'
-import { type Call, type Registration, View } from './view.ts'
+import { type Registration, View } from './view.ts'
 import { showsAll, windowOf, wireQuery } from './window.ts'
 
-interface Listen {
-  readonly node: PathNode
-  readonly path: Path
-  /** As on the wire: null for the whole value. */
-  readonly query: Query | null
-  /** `waiting` to be sent; `sent`; `live` once the server answered; `ended`. */
-  status: 'waiting' | 'sent' | 'live' | 'ended'
-  queryId: number
-  revision: number
-  /** What the revision counts in; null where the tree is no longer what the server told. */
-  epoch: string | null
-  /** What the server told, if it has; outlives a lost connection. */
-  tree: Tree | null
-  /** Patches a second it wants at most; see `hzOf`. */
-  hz: number
-  /** Called after its next message. */
-  owed: (() => void)[]
-  /** The app was told that this query has no index: not again after each reconnect. */
-  isWarned: boolean
-}
-
-/** A listen that has data. */
-type Source = Listen & { tree: Tree }
-
-interface PathNode {
-  readonly path: Path
-  readonly parent: PathNode | null
-  readonly children: Map<string, PathNode>
-  readonly views: Map<string, View>
-  /** By query key; the whole value's is the empty text. */
-  readonly listens: Map<string, Listen>
-}
-
-const WHOLE = ''
 const NOTHING_KNOWN: Known = { value: null, isWhole: false }
 
 export class Replica {
@@ -65,8 +50,7 @@ export class Replica {
   readonly #root = newNode([], null)
   readonly #pending = new PendingWrites()
   readonly #byQueryId = new Map<number, Listen>()
-  readonly #owed: Call[] = []
-  #nextOwed = 0
+  readonly #calls = new CallQueue()
 
   constructor(
     connection: Pick<Connection, 'isReady' | 'send' | 'epoch'>,
@@ -78,7 +62,7 @@ export class Replica {
 
   /** Follows a query. What is already known is told before this returns. */
   register(path: Path, query: Query, registration: Registration): void {
-    const node = this.#nodeAt(path)
+    const node = nodeAt(this.#root, path)
     const key = viewKey(query)
     let view = node.views.get(key)
     view ??= new View(path, query)
@@ -86,19 +70,21 @@ export class Replica {
     const known = this.#look(view)
     node.views.set(key, view)
     this.#ask(node, view)
-    this.#call(view.add(registration, known))
+    this.#calls.run(view.add(registration, known))
   }
 
   /** Ends registrations. The default query's `off` reaches every query of its path, as in Firebase. */
   unregister(path: Path, query: Query, matches: (registration: Registration) => boolean): void {
-    const node = this.#find(path)
+    const node = findNode(this.#root, path)
     if (node === null) return
     const key = viewKey(query)
     for (const [otherKey, view] of [...node.views]) {
       if (key !== WHOLE && key !== otherKey) continue
-      if (!view.remove(matches)) this.#removeView(node, otherKey)
+      if (view.remove(matches)) continue
+      node.views.delete(otherKey)
+      this.#release(node, wireQuery(view.query))
     }
-    this.#prune(node)
+    prune(node)
   }
 
   /** Shows a write at once. */
@@ -119,10 +105,8 @@ export class Replica {
   done(write: PendingWrite, revision: number): void {
     const late = new Set<Listen>()
     for (const [path] of write.entries) {
-      for (const { listens } of this.#along(path)) {
-        for (const listen of listens.values()) {
-          if (listen.hz < LATEST && listen.status === 'live' && listen.revision < revision) late.add(listen)
-        }
+      for (const listen of listensAt(along(this.#root, path))) {
+        if (listen.hz < LATEST && listen.status === 'live' && listen.revision < revision) late.add(listen)
       }
     }
     const remove = (): void => this.remove(write)
@@ -173,27 +157,23 @@ export class Replica {
 
   /** The connection is there: every listen is asked for anew. */
   relisten(): void {
-    for (const { listens } of below(this.#root)) {
-      for (const listen of listens.values()) if (listen.status === 'waiting') this.#send(listen)
-    }
+    for (const listen of listensAt(below(this.#root))) if (listen.status === 'waiting') this.#send(listen)
   }
 
   /** The connection is gone: what was told stays until the server tells anew. */
   lost(): void {
     this.#byQueryId.clear()
-    for (const { listens } of below(this.#root)) {
-      for (const listen of listens.values()) listen.status = 'waiting'
-    }
+    for (const listen of listensAt(below(this.#root))) listen.status = 'waiting'
   }
 
   /** Ends every listener. Pending writes are left to whoever made them. */
   failAll(error: HearthError): void {
     this.#byQueryId.clear()
-    const views = [...below(this.#root)].flatMap(({ views }) => [...views.values()])
+    const views = [...viewsAt(below(this.#root))]
     this.#root.children.clear()
     this.#root.views.clear()
     this.#root.listens.clear()
-    this.#call(views.flatMap((view) => view.fail(error)))
+    this.#calls.run(views.flatMap((view) => view.fail(error)))
   }
 
   pushed(message: Pushed): void {
@@ -220,11 +200,9 @@ export class Replica {
   assume(entries: Entries): void {
     this.#change(pathsOf(entries), () => {
       for (const [path, value] of entries) {
-        for (const { listens } of this.#along(path)) {
-          for (const listen of listens.values()) {
-            listen.tree?.lay(path, value)
-            listen.epoch = null
-          }
+        for (const listen of listensAt(along(this.#root, path))) {
+          listen.tree?.lay(path, value)
+          listen.epoch = null
         }
       }
     })
@@ -232,7 +210,7 @@ export class Replica {
 
   /** Serves a place from within the client; the server is never asked for it. */
   serve(path: Path, value: Value): void {
-    const node = this.#nodeAt(path)
+    const node = nodeAt(this.#root, path)
     node.listens.set(WHOLE, {
       ...newListen(node, null),
       status: 'live',
@@ -257,8 +235,7 @@ export class Replica {
     const listen = newListen(node, wire, hz || EVERY)
     // It will feed the views below it as well.
     if (key === WHOLE) {
-      for (const { views } of below(node))
-        for (const view of views.values()) listen.hz = Math.max(listen.hz, view.hz)
+      for (const view of viewsAt(below(node))) listen.hz = Math.max(listen.hz, view.hz)
     }
     node.listens.set(key, listen)
     if (this.#connection.isReady) this.#send(listen)
@@ -308,7 +285,7 @@ export class Replica {
         node.listens.delete(key)
         this.#end(covered)
       }
-      this.#prune(node)
+      prune(node)
     }
   }
 
@@ -324,10 +301,10 @@ export class Replica {
 
   /** Takes a listen out; views it fed keep what they know until listens of their own are answered. */
   #drop({ node, query }: Listen): void {
-    for (const { views } of below(node)) for (const view of views.values()) view.kept = this.#look(view)
+    for (const view of viewsAt(below(node))) view.kept = this.#look(view)
     node.listens.delete(queryKey(query))
     if (query === null) this.#askBelow(node)
-    this.#prune(node)
+    prune(node)
   }
 
   #askBelow(node: PathNode): void {
@@ -348,12 +325,12 @@ export class Replica {
   #ended(listen: Listen, error: HearthError): void {
     const { node, query } = listen
     const key = queryKey(query)
-    if (!this.#connection.isReady && node.listens.get(key) === listen) {
+    if (node.listens.get(key) !== listen) return
+    if (!this.#connection.isReady) {
       // The token is being renewed: asked again with the new one, it may well be granted.
       listen.status = 'waiting'
       return
     }
-    if (node.listens.get(key) !== listen) return
     const calls: Call[] = []
     for (const [otherKey, view] of [...node.views]) {
       if (queryKey(wireQuery(view.query)) !== key) continue
@@ -362,7 +339,7 @@ export class Replica {
     }
     listen.status = 'ended'
     this.#drop(listen)
-    this.#call(calls)
+    this.#calls.run(calls)
   }
 
   // What the server tells
@@ -433,7 +410,7 @@ export class Replica {
     // For each view the children that may have changed, or null for all of it.
     const touched = new Map<View, Set<string> | null>()
     for (const path of paths) {
-      for (const { views, path: at } of this.#along(path)) {
+      for (const { views, path: at } of along(this.#root, path)) {
         for (const view of views.values()) {
           const keys = touched.get(view)
           if (keys === null || at.length >= path.length || !this.#isSteady(view)) touched.set(view, null)
@@ -455,7 +432,7 @@ export class Replica {
         }
       })
     make()
-    this.#call(moves.flatMap((move) => move()))
+    this.#calls.run(moves.flatMap((move) => move()))
   }
 
   /** Whether a write below a view changes only children of it: there is no leaf or priority that could come back. */
@@ -469,121 +446,6 @@ export class Replica {
     const source = this.#source(view.path, null)
     return source === null ? null : this.#seen(source, [...view.path, key]).value
   }
-
-  #call(calls: Call[]): void {
-    for (const call of calls) this.#owed.push(call)
-    while (this.#nextOwed < this.#owed.length) {
-      const call = this.#owed[this.#nextOwed++]!
-      try {
-        call()
-      } catch (error) {
-        // The app's own error: it must surface, but not keep other listeners from their events.
-        queueMicrotask(() => {
-          throw error
-        })
-      }
-    }
-    this.#owed.length = 0
-    this.#nextOwed = 0
-  }
-
-  // The tree
-
-  #removeView(node: PathNode, key: string): void {
-    const view = node.views.get(key)!
-    node.views.delete(key)
-    this.#release(node, wireQuery(view.query))
-  }
-
-  #nodeAt(path: Path): PathNode {
-    let node = this.#root
-    for (const key of path) {
-      let next = node.children.get(key)
-      if (next === undefined) {
-        next = newNode([...node.path, key], node)
-        node.children.set(key, next)
-      }
-      node = next
-    }
-    return node
-  }
-
-  #find(path: Path): PathNode | null {
-    let node: PathNode | undefined = this.#root
-    for (const key of path) {
-      node = node.children.get(key)
-      if (node === undefined) return null
-    }
-    return node
-  }
-
-  /** Nodes above a path, at it and below it. */
-  *#along(path: Path): Iterable<PathNode> {
-    let node: PathNode | undefined = this.#root
-    for (const key of path) {
-      yield node
-      node = node.children.get(key)
-      if (node === undefined) return
-    }
-    yield* below(node)
-  }
-
-  #prune(node: PathNode): void {
-    let at = node
-    while (
-      at.parent !== null &&
-      at.children.size + at.views.size + at.listens.size === 0 &&
-      at.parent.children.get(at.path.at(-1)!) === at
-    ) {
-      at.parent.children.delete(at.path.at(-1)!)
-      at = at.parent
-    }
-  }
-}
-
-function* below(node: PathNode): Iterable<PathNode> {
-  yield node
-  for (const child of node.children.values()) yield* below(child)
-}
-
-function newNode(path: Path, parent: PathNode | null): PathNode {
-  return { path, parent, children: new Map(), views: new Map(), listens: new Map() }
-}
-
-function newListen(node: PathNode, query: Query | null, hz = EVERY): Listen {
-  return {
-    node,
-    path: node.path,
-    query,
-    status: 'waiting',
-    queryId: -1,
-    revision: -1,
-    epoch: null,
-    tree: null,
-    hz,
-    owed: [],
-    isWarned: false,
-  }
-}
-
-/** Nothing is wrong in what is shown, so that only this tells of all that is downloaded for it. */
-function warnOfNoIndex(listen: Listen): void {
-  if (listen.isWarned) return
-  listen.isWarned = true
-  const { path, query } = listen
-  const order = query?.orderBy
-  const index = typeof order === 'object' ? order.child.join('/') : `.${order}`
-  console.warn(
-    `hearth: add ".indexOn": "${index}" at \`${formatPath(path)}\` to the rules; until then all of it is downloaded and filtered here`,
-  )
-}
-
-function settle(listen: Listen): void {
-  for (const call of listen.owed.splice(0)) call()
-}
-
-function hasData(listen: Listen | undefined): listen is Source {
-  return listen !== undefined && listen.tree !== null
 }
 
 function pathsOf(entries: Entries): Path[] {

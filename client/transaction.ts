@@ -2,15 +2,15 @@
  * Transactions: a new value worked out from the present one, written only if that is still the present one, else
  * worked out again. Of one client, those whose paths overlap run one after the other.
  */
-import { formatPath, type Path } from '../protocol/path.ts'
+import type { Path } from '../protocol/path.ts'
 import { resolveServerValues } from '../protocol/server-value.ts'
 import { hasOwn, type Priority, priorityOf, type Value, withPriority } from '../protocol/value.ts'
 import { type Database, readValue } from './client.ts'
-import type { Answer } from './connection.ts'
-import { HearthError } from './errors.ts'
+import { requestFailed } from './errors.ts'
 import type { PendingWrite } from './pending-writes.ts'
 import { onValue } from './read.ts'
 import type { DatabaseReference } from './ref.ts'
+import type { Answer } from './requests.ts'
 import { DataSnapshot } from './snapshot.ts'
 import { assertWritable } from './write.ts'
 
@@ -101,10 +101,7 @@ async function transact<T>(
       const pushed = db.data.confirmed(path)
       current = pushed !== null && pushed.revision > current.revision ? pushed : await read(db, path)
     }
-    throw new HearthError(
-      'max_retries',
-      `max_retries at ${formatPath(path)}: somebody else wrote first ${TRIES_MAX} times`,
-    )
+    throw requestFailed(path, 'max_retries', `somebody else wrote first ${TRIES_MAX} times`)
   } finally {
     if (!isDone) db.data.remove(shown)
     stop()

@@ -4,9 +4,11 @@
  *
  * INVARIANT: whoever replays the child events of a view holds the children of its last value event, in order.
  */
+
 import { formatPath, type Path } from '../protocol/path.ts'
 import type { Query } from '../protocol/query.ts'
 import { childKeys, childOf, sameValue, type Value } from '../protocol/value.ts'
+import type { Call } from './calls.ts'
 import type { HearthError } from './errors.ts'
 import type { Known } from './pending-writes.ts'
 import { comparePlaced, orderedChildren, type Placed, place } from './window.ts'
@@ -33,9 +35,6 @@ export interface Registration {
   /** How often it wants to hear; see `hzOf`. */
   hz: number
 }
-
-/** A call owed to the app. */
-export type Call = () => void
 
 /** A child before and after. */
 export interface ChildChange {

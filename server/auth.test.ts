@@ -2,7 +2,8 @@ import { exportJWK, exportSPKI, generateKeyPair, type JWTPayload, SignJWT, Unsec
 import { expect, test } from 'vitest'
 import { RequestError, type RequestErrorKind } from '../protocol/index.ts'
 import { createVerifier, signToken, type Verifier } from './auth.ts'
-import { type ConfigValues, configFrom } from './config.ts'
+import type { ConfigValues } from './config.ts'
+import { configFrom } from './config-load.ts'
 
 const SECRET = 'a shared secret of more than 32 bytes'
 const OTHER_SECRET = 'another secret of more than 32 bytes!'

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
 import { expect, onTestFinished, test } from 'vitest'
-import { type ConfigError, configFrom, inputs, isDatabaseName, loadConfig } from './config.ts'
+import { type ConfigError, inputs, isDatabaseName } from './config.ts'
+import { configFrom, loadConfig } from './config-load.ts'
 
 const SECRET = 'correct horse battery staple 0123'
 

@@ -1,18 +1,12 @@
 /**
- * Configuration: every option is declared once, in `declared`, and read from flags, then HEARTH_* environment,
- * then hearth.config.json, then its default. Names of flags and variables follow from the option's name:
+ * Configuration: every option, declared once, in `declared`. It is read (`config-load.ts`) from flags, then HEARTH_*
+ * environment, then hearth.config.json, then its default. Names of flags and variables follow from the option's name:
  *
  *   limits.pingIntervalMs     --limits-ping-interval-ms     HEARTH_LIMITS_PING_INTERVAL_MS
  *
- * INVARIANT: nothing is ignored. An unknown key or a bad value in any of the three refuses the start by name.
  * INVARIANT: a secret has no flag (others see the command line) and no place in the config file (it gets
  * committed): only a variable, or a file that is named.
  */
-import { existsSync, readFileSync } from 'node:fs'
-import { dirname, isAbsolute, join } from 'node:path'
-import { findNodeAtLocation, type Node, type ParseError, parseTree, printParseErrorCode } from 'jsonc-parser'
-import { clip } from '../protocol/index.ts'
-import { nearest } from '../rules/did-you-mean.ts'
 import {
   bool,
   bytes,
@@ -30,10 +24,8 @@ import {
   option,
   origin,
   path,
-  quote,
-  Refusal,
   SECOND,
-  Secret,
+  type Secret,
   secret,
   text,
   whole,
@@ -47,7 +39,7 @@ const ALGORITHMS = [
   ...['ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'],
 ] as const
 
-const declared = {
+export const declared = {
   host: option(text, '127.0.0.1', 'Address to listen on; `0.0.0.0` or `::` for every interface.'),
   port: option(whole(0, 65_535), 9000, 'Port that serves every protocol; 0 picks a free one.'),
   // Each holds up to two of the 126 read transactions that LMDB has room for.
@@ -199,12 +191,14 @@ const declared = {
 
 type Declared = typeof declared
 type Resolved<T> = T extends Option<infer V> ? V : { readonly [K in keyof T]: Resolved<T[K]> }
-type Settings = Resolved<Declared>
+/** The options as they are declared, each with its value. */
+export type Settings = Resolved<Declared>
 
 /** All options with their values, deeply read-only. */
 export interface Config extends Omit<Settings, 'databases'> {
   readonly databases: { readonly mode: 'listed' | 'open'; readonly names: readonly string[] }
 }
+
 export type AuthConfig = Config['auth']
 export type LogConfig = Config['log']
 
@@ -247,78 +241,6 @@ export interface Input {
 /** Every input, in the order of declaration. The flags, the help and the README's table are made from it. */
 export const inputs: readonly Input[] = listInputs(declared, '')
 
-export const CONFIG_FILE = 'hearth.config.json'
-
-export interface ConfigSources {
-  /** By input name, as the command line gave them. */
-  flags?: Readonly<Record<string, unknown>>
-  env?: Readonly<Record<string, string | undefined>>
-  /** A file that must exist; without it hearth.config.json is read if it exists. */
-  configFile?: string
-}
-
-/**
- * @throws {ConfigError} naming each unknown key and bad value.
- */
-export function loadConfig(sources: ConfigSources): Config {
-  const gathered = new Gathered()
-  for (const [name, raw] of Object.entries(sources.flags ?? {})) {
-    const input = inputs.find((known) => known.name === name)
-    gathered.add('flags', name, input?.flag ?? name, raw, '')
-  }
-  const env = sources.env ?? {}
-  gatherEnvironment(gathered, env)
-  const file = sources.configFile ?? (env['HEARTH_CONFIG'] || undefined)
-  gatherFile(gathered, file ?? CONFIG_FILE, file !== undefined)
-  const rules = gathered.get('rules')
-  // Without a rules file everything is denied; a name that was mistyped must not end there silently.
-  if (rules !== undefined && !existsSync(rules.raw as string)) {
-    gathered.problems.push(`${rules.where}: ${quote(rules.raw)} does not exist`)
-  }
-  return resolve(gathered)
-}
-
-/**
- * A configuration from code: no environment, no file; what is not given has its default.
- * @throws {ConfigError}
- */
-export function configFrom(values: ConfigValues): Config {
-  const gathered = new Gathered()
-  const walk = (object: object, declaredPart: object, prefix: string): void => {
-    for (const [key, raw] of Object.entries(object)) {
-      if (raw === undefined || raw === null) continue
-      const name = prefix + key
-      const part = Object.hasOwn(declaredPart, key) ? (declaredPart as Record<string, object>)[key]! : null
-      if (part === null)
-        gathered.problems.push(
-          unknown(
-            name,
-            name,
-            inputs.map((input) => input.name),
-          ),
-        )
-      else if (part instanceof Option) gathered.add('flags', name, name, raw, '')
-      else walk(raw, part, `${name}.`)
-    }
-  }
-  walk(values, declared, '')
-  return resolve(gathered)
-}
-
-/**
- * A configuration as values, for another thread of this process: the one place where secrets are taken out of it.
- * `configFrom` makes the same configuration of them.
- */
-export function valuesOf(config: Config): ConfigValues {
-  const plainOf = (part: unknown): unknown => {
-    if (part instanceof Secret) return part.reveal()
-    if (typeof part !== 'object' || part === null) return part
-    if (Array.isArray(part)) return part.length === 0 ? undefined : [...part]
-    return Object.fromEntries(Object.entries(part).map(([key, value]) => [key, plainOf(value)]))
-  }
-  return plainOf(config) as ConfigValues
-}
-
 function listInputs(part: object, prefix: string): Input[] {
   const all: Input[] = []
   for (const [key, item] of Object.entries(part)) {
@@ -329,39 +251,33 @@ function listInputs(part: object, prefix: string): Input[] {
     }
     const words = name.replace(/\./g, '-').replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
     const variable = `HEARTH_${words.replace(/-/g, '_').toUpperCase()}`
-    const common = { isBoolean: false, fallback: null, help: item.help }
+    const { help } = item
+    const common = {
+      name,
+      flag: `--${words}`,
+      env: variable,
+      isInFile: true,
+      isBoolean: false,
+      fallback: null,
+      help,
+    }
     if (item.channel === 'plain') {
       const isShown = item.fallback !== null && String(item.fallback) !== ''
       const fallback = isShown ? (item.kind.show?.(item.fallback) ?? String(item.fallback)) : null
       const { placeholder } = item.kind
-      const isBoolean = placeholder === 'true|false'
-      all.push({
-        name,
-        flag: `--${words}`,
-        env: variable,
-        isInFile: true,
-        placeholder,
-        isBoolean,
-        fallback,
-        help: item.help,
-      })
-    } else {
-      if (item.channel === 'secret') {
-        all.push({ ...common, name, flag: null, env: variable, isInFile: false, placeholder: 'text' })
-      }
-      all.push({
-        ...common,
-        name: `${name}File`,
-        flag: `--${words}-file`,
-        env: `${variable}_FILE`,
-        isInFile: true,
-        placeholder: 'path',
-        help:
-          item.channel === 'secret'
-            ? `File with it: ${lowerFirst(item.help)}`
-            : `File: ${lowerFirst(item.help)}`,
-      })
+      all.push({ ...common, placeholder, isBoolean: placeholder === 'true|false', fallback })
+      continue
     }
+    const isSecret = item.channel === 'secret'
+    if (isSecret) all.push({ ...common, flag: null, isInFile: false, placeholder: 'text' })
+    all.push({
+      ...common,
+      name: `${name}File`,
+      flag: `${common.flag}-file`,
+      env: `${variable}_FILE`,
+      placeholder: 'path',
+      help: `${isSecret ? 'File with it' : 'File'}: ${lowerFirst(help)}`,
+    })
   }
   return all
 }
@@ -370,238 +286,12 @@ function lowerFirst(sentence: string): string {
   return sentence.charAt(0).toLowerCase() + sentence.slice(1)
 }
 
-type Layer = 'flags' | 'environment' | 'file'
-const LAYERS: readonly Layer[] = ['flags', 'environment', 'file']
-
-interface Found {
-  layer: Layer
-  /** How the user wrote it: a flag, a variable, a place in the file. */
-  where: string
-  raw: unknown
-}
-
-/** What each layer said. Keeps the strongest, and all complaints. */
-class Gathered {
-  readonly problems: string[] = []
-  private readonly found = new Map<string, Found>()
-
-  add(layer: Layer, name: string, where: string, raw: unknown, folder: string): void {
-    const option = optionAt(name)
-    const kind = option?.kind ?? path()
-    let value: unknown
-    try {
-      value = kind.parse(raw)
-    } catch (error) {
-      if (!(error instanceof Refusal)) throw error
-      this.problems.push(`${where}: ${error.message}`)
-      return
-    }
-    // Paths in a config file start at that file, so that it works from every folder.
-    if (kind.placeholder === 'path' && folder !== '' && !isAbsolute(value as string))
-      value = join(folder, value as string)
-    const before = this.found.get(name)
-    if (before !== undefined && LAYERS.indexOf(before.layer) <= LAYERS.indexOf(layer)) return
-    this.found.set(name, { layer, where, raw: value })
-  }
-
-  get(name: string): Found | undefined {
-    return this.found.get(name)
-  }
-}
-
-function optionAt(name: string): Option<unknown> | null {
+/** The option of a name such as `limits.listensMax`. */
+export function optionAt(name: string): Option<unknown> | null {
   let part: unknown = declared
   for (const key of name.split('.')) {
     if (typeof part !== 'object' || part === null || !Object.hasOwn(part, key)) return null
     part = (part as Record<string, unknown>)[key]
   }
   return part instanceof Option ? part : null
-}
-
-function unknown(where: string, word: string, known: readonly string[]): string {
-  const near = nearestOption(word, known)
-  return `${where}: unknown option${near === null ? '' : `; did you mean \`${near}\`?`}`
-}
-
-/** What all variables begin with makes none of them alike. */
-function nearestOption(word: string, known: readonly string[]): string | null {
-  const prefix = 'HEARTH_'
-  if (!word.startsWith(prefix)) return nearest(word, known)
-  const near = nearest(
-    word.slice(prefix.length),
-    known.map((name) => name.slice(prefix.length)),
-  )
-  return near === null ? null : prefix + near
-}
-
-/** Where the config file is, and the address of a server for clients: both may stand in a developer's shell. */
-const NO_OPTIONS = ['HEARTH_CONFIG', 'HEARTH_URL']
-
-// Kubernetes puts these into every pod beside a service named `hearth`, and HEARTH_PORT=tcp://... with them.
-const SERVICE_LINK = /^HEARTH_(SERVICE_(HOST|PORT)|PORT_\d+_(TCP|UDP)|SERVICE_PORT_)/
-
-function gatherEnvironment(gathered: Gathered, env: Readonly<Record<string, string | undefined>>): void {
-  for (const [variable, value] of Object.entries(env)) {
-    // An empty variable is unset: compose files write `HEARTH_PORT=${HEARTH_PORT:-}`.
-    if (!variable.startsWith('HEARTH_') || value === undefined || value === '') continue
-    if (NO_OPTIONS.includes(variable) || SERVICE_LINK.test(variable)) continue
-    if (variable === 'HEARTH_PORT' && /^(tcp|udp):\/\//.test(value)) continue
-    const input = inputs.find((known) => known.env === variable)
-    if (input !== undefined) gathered.add('environment', input.name, variable, value, '')
-    else
-      gathered.problems.push(
-        unknown(variable, variable, [...inputs.map((known) => known.env), 'HEARTH_CONFIG']),
-      )
-  }
-}
-
-function gatherFile(gathered: Gathered, file: string, isNamed: boolean): void {
-  let source: string
-  try {
-    source = readFileSync(file, 'utf8')
-  } catch (error) {
-    if (isNamed || !isMissing(error)) gathered.problems.push(`${file}: ${readProblem(error)}`)
-    return
-  }
-  const errors: ParseError[] = []
-  const root = parseTree(source, errors, { allowTrailingComma: true })
-  const first = errors[0]
-  if (first !== undefined) {
-    const problem = spaced(printParseErrorCode(first.error))
-    gathered.problems.push(`${placeAt(file, source, first.offset)}: not JSON: ${problem}`)
-    return
-  }
-  if (root?.type !== 'object') {
-    gathered.problems.push(`${file}: the configuration is not an object`)
-    return
-  }
-  gatherNode(gathered, root, '', { file, source, folder: dirname(file) })
-}
-
-interface FileContext {
-  file: string
-  source: string
-  folder: string
-}
-
-function gatherNode(gathered: Gathered, node: Node, prefix: string, context: FileContext): void {
-  const seen = new Set<string>()
-  for (const property of node.children ?? []) {
-    const key = property.children![0]!.value as string
-    const value = property.children![1]!
-    const name = prefix + key
-    const where = `${placeAt(context.file, context.source, property.offset)} \`${clip(name)}\``
-    const input = inputs.find((known) => known.name === name)
-    const isGroup = inputs.some((known) => known.name.startsWith(`${name}.`))
-    if (seen.has(key)) gathered.problems.push(`${where}: stands twice in the file`)
-    else if (isGroup && value.type === 'object') gatherNode(gathered, value, `${name}.`, context)
-    else if (isGroup) gathered.problems.push(`${where}: is a group of options, so its value is an object`)
-    else if (name === '$schema') continue
-    else if (input === undefined) gathered.problems.push(unknown(where, name, fileNames()))
-    else if (!input.isInFile) {
-      gathered.problems.push(
-        `${where}: a secret does not belong in the configuration; set ${input.env} or \`${name}File\``,
-      )
-    } else gathered.add('file', name, where, plain(value), context.folder)
-    seen.add(key)
-  }
-}
-
-function fileNames(): string[] {
-  return inputs.filter((input) => input.isInFile).map((input) => input.name)
-}
-
-function plain(node: Node): unknown {
-  if (node.type === 'array') return (node.children ?? []).map(plain)
-  // No option takes an object; the text of one is only quoted back.
-  return node.type === 'object' ? {} : (findNodeAtLocation(node, [])?.value as unknown)
-}
-
-function placeAt(file: string, source: string, offset: number): string {
-  const before = source.slice(0, offset)
-  return `${file}:${before.split('\n').length}:${offset - before.lastIndexOf('\n')}`
-}
-
-function spaced(name: string): string {
-  return name.replace(/(?<=[a-z])[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).toLowerCase()
-}
-
-function isMissing(error: unknown): boolean {
-  return (error as NodeJS.ErrnoException).code === 'ENOENT'
-}
-
-function readProblem(error: unknown): string {
-  const { code } = error as NodeJS.ErrnoException
-  if (code === 'ENOENT') return 'the file does not exist'
-  if (code === 'EACCES') return 'the file may not be read'
-  if (code === 'EISDIR') return 'is a folder, not a file'
-  return `cannot be read (${code ?? 'unknown reason'})`
-}
-
-function resolve(gathered: Gathered): Config {
-  const settings = resolvePart(declared, '', gathered) as Settings
-  const mode = settings.databases.mode ?? (settings.dev ? 'open' : 'listed')
-  const config: Config = Object.freeze({
-    ...settings,
-    databases: Object.freeze({ ...settings.databases, mode }),
-  })
-  checkTogether(config, gathered)
-  if (gathered.problems.length > 0) throw new ConfigError(gathered.problems)
-  return config
-}
-
-function resolvePart(part: object, prefix: string, gathered: Gathered): unknown {
-  const result: Record<string, unknown> = {}
-  for (const [key, item] of Object.entries(part)) {
-    const name = prefix + key
-    result[key] =
-      item instanceof Option ? resolveOption(item, name, gathered) : resolvePart(item, `${name}.`, gathered)
-  }
-  return Object.freeze(result)
-}
-
-function resolveOption(option: Option<unknown>, name: string, gathered: Gathered): unknown {
-  const direct = gathered.get(name)
-  if (option.channel === 'plain') return direct === undefined ? option.fallback : direct.raw
-  const file = gathered.get(`${name}File`)
-  if (direct !== undefined && file !== undefined && direct.layer === file.layer) {
-    gathered.problems.push(`${direct.where} and ${file.where}: give one of them`)
-    return option.fallback
-  }
-  const isDirect =
-    direct !== undefined && (file === undefined || LAYERS.indexOf(direct.layer) < LAYERS.indexOf(file.layer))
-  if (isDirect) return direct.raw
-  if (file === undefined) return option.fallback
-  try {
-    // Editors and `echo` end a file with a line break; it is not part of the secret.
-    return option.kind.parse(readFileSync(file.raw as string, 'utf8').replace(/\r?\n$/, ''))
-  } catch (error) {
-    const problem = error instanceof Refusal ? error.message : readProblem(error)
-    gathered.problems.push(`${file.where}: ${quote(file.raw)} ${problem}`)
-    return option.fallback
-  }
-}
-
-/** What each value allows alone but two of them do not allow together. */
-function checkTogether(config: Config, gathered: Gathered): void {
-  const name = (option: string): string => gathered.get(option)?.where ?? option
-  const { auth, limits } = config
-  if (auth.publicKey !== null && auth.jwksUrl !== null) {
-    gathered.problems.push(`${name('auth.publicKeyFile')} and ${name('auth.jwksUrl')}: give one of them`)
-  }
-  if (limits.idleTimeoutMs < 2 * limits.pingIntervalMs) {
-    gathered.problems.push(
-      `${name('limits.idleTimeoutMs')}: is less than two ping intervals, so that one late ping would close a connection`,
-    )
-  }
-  if (limits.slowConsumerHardBytes < limits.slowConsumerSoftBytes) {
-    gathered.problems.push(
-      `${name('limits.slowConsumerHardBytes')}: is less than \`limits.slowConsumerSoftBytes\``,
-    )
-  }
-  if (limits.slowConsumerHardBytes < limits.frameBytesMax) {
-    gathered.problems.push(
-      `${name('limits.slowConsumerHardBytes')}: is less than \`limits.frameBytesMax\`, so that one large value would close every reader`,
-    )
-  }
 }

@@ -4,7 +4,6 @@
  *
  * INVARIANT 1: rules decide a write on the state that the writes before it left.
  * INVARIANT 2: a read or a listen sees only flushed state that has been published, so no patch comes twice.
- * INVARIANT 4: a listener that lost its right hears a cancel before anything of the commit that took it.
  */
 import { strict as assert } from 'node:assert'
 import {
@@ -19,56 +18,45 @@ import {
   showsAll,
   type Value,
 } from '../protocol/index.ts'
-import {
-  type DataView,
-  type Decision,
-  Dependencies,
-  LiveCoverage,
-  OBJECT,
-  type Ruleset,
-} from '../rules/index.ts'
-import type { ExplainDenial } from './denials.ts'
-import { admin, type Identity } from './identity.ts'
+import { type DataView, type LiveCoverage, OBJECT, type Ruleset } from '../rules/index.ts'
+import { Authorizer, type AuthorizerOptions, type DenialCounters } from './authorizer.ts'
+import { GarbageKeeper } from './garbage-keeper.ts'
+import type { Identity } from './identity.ts'
 import { IndexKeeper } from './indexes.ts'
 import { Conflation } from './listeners/conflation.ts'
 import { deliver, deliverMessages, type Touched } from './listeners/fan-out.ts'
 import type { Listener, Subscriber, Wire } from './listeners/listener.ts'
 import type { LiveQuery } from './listeners/listener-tree.ts'
 import { LiveQueries } from './listeners/live-queries.ts'
-import { type Grant, grantFrom, ReadRights, UNCONDITIONAL } from './listeners/read-rights.ts'
+import type { Grant } from './listeners/read-rights.ts'
+import { RightsKeeper } from './listeners/rights-keeper.ts'
 import type { Commit, CommitLog, Write } from './log/log.ts'
 import { LocalLog } from './log/log-local.ts'
 import { isHashOf } from './node-hash.ts'
-import { overlayView } from './overlay-view.ts'
 import { RecentChanges } from './recent-changes.ts'
 import { Resumes } from './resumes.ts'
-import { ruleQuery } from './rule-query.ts'
 import { type Entry, type IndexProgress, type Store, TooLargeError, type TreeView } from './store/store.ts'
-import { entriesBeside, isPriorityPath, locationOf, resolveEntries } from './write-entries.ts'
+import {
+  entriesBeside,
+  isPriorityPath,
+  isUnchanged,
+  locationOf,
+  resolveEntries,
+  valuesFirst,
+} from './write-entries.ts'
 
 /** Plain numbers the metrics page reads; the hot path only adds to them. */
-export interface DatabaseCounters {
+export interface DatabaseCounters extends DenialCounters {
   writes: number
-  denials: number
-  /** Of the denials, those for a check that went over its budget of steps. */
-  budgetOverruns: number
   reads: number
 }
 
-export interface DatabaseOptions {
-  name: string
+export interface DatabaseOptions extends AuthorizerOptions {
   store: Store
-  ruleset: Ruleset
   counters: DatabaseCounters
-  /** Unix milliseconds. */
-  nowMs(): number
   /** Nodes one read may return before it is refused as `too_large`. */
   readNodesMax: number
   writeQueueMax: number
-  /** Says why, as far as the client may know: added to the message of a denial. */
-  explainDenial?: ExplainDenial
-  /** Counts what rules are asked and answer, at ten times their cost: for developers. */
-  countsCoverage?: boolean
   onGroup?(group: { writes: number; decideMs: number; flushMs: number; publishMs: number }): void
   onIndexProgress?(progress: IndexProgress): void
   /** Hears of each group on disk, before its patches go out. */
@@ -77,16 +65,6 @@ export interface DatabaseOptions {
   remoteLog?: CommitLog
   /** Something that cannot happen did; the process should say so loudly. */
   onBug(error: unknown): void
-}
-
-/** A denial with what decided it, for developers; the decision quotes rules, so it is not for everyone's eyes. */
-export class DeniedError extends RequestError {
-  readonly decision: Decision | null
-
-  constructor(message: string, decision: Decision | null) {
-    super('permissionDenied', message)
-    this.decision = decision
-  }
 }
 
 export interface ReadResult {
@@ -123,11 +101,8 @@ export interface ListenResult {
   warning: 'no_index' | null
 }
 
-/** Rows of replaced subtrees removed in one group: about a millisecond of work. */
-const GARBAGE_ROWS_PER_GROUP = 500
 /** A transaction on more is refused: to hash this many holds the loop for about 150 ms. */
 const HASHED_LEAVES_MAX = 50_000
-const TIME_CHECK_MS = 1000
 
 export class Database {
   readonly name: string
@@ -137,41 +112,23 @@ export class Database {
   readonly #isFollower: boolean
   readonly #queries: LiveQueries
   readonly #indexes: IndexKeeper
-  readonly #rights = new ReadRights()
+  readonly #garbage: GarbageKeeper
+  readonly #authorizer: Authorizer
+  readonly #rights: RightsKeeper
   readonly #wires = new Set<Wire>()
   readonly #recent: RecentChanges
   readonly #resumes: Resumes
   /** Queries in the order of an index that were told before this may have been served whole, or may be now. */
   #indexesSince: number
-  #ruleset: Ruleset
-  #coverage: LiveCoverage | null
   #publishedRevision: number
   readonly #conflation: Conflation
-  /** Listeners decided anew within the group under way. */
-  #askedInGroup = new Set<Listener>()
-  /** Listeners registered while a group was under way: they were not asked about its commits. */
-  #askAfterGroup = new Set<Listener>()
-  #timeCheck: NodeJS.Timeout | null = null
-  #garbageTimer: NodeJS.Immediate | null = null
-  #isClosed = false
-  /** Stands for a slice of garbage collection in the log's queue. */
-  readonly #garbageWrite: Write = {
-    entries: [],
-    identity: admin,
-    expectedRevision: null,
-    isCheckOnly: false,
-    records: null,
-    origin: { written: () => this.collectGarbage(), refused() {}, groupSettled() {} },
-    id: 0,
-  }
   listenerCount = 0
 
   constructor(options: DatabaseOptions) {
     this.name = options.name
     this.#options = options
     this.#store = options.store
-    this.#ruleset = options.ruleset
-    this.#coverage = this.#newCoverage()
+    this.#authorizer = new Authorizer(options)
     this.#publishedRevision = options.store.flushedRevision
     this.#recent = new RecentChanges(options.store.flushedRevision)
     this.#conflation = new Conflation(options.store.flushedRevision)
@@ -183,10 +140,18 @@ export class Database {
     this.#queries = new LiveQueries({
       store: options.store,
       leavesMax: options.readNodesMax,
-      indexesAt: (path) => this.#ruleset.indexesAt(path),
+      indexesAt: (path) => this.ruleset.indexesAt(path),
     })
     this.#isFollower = options.remoteLog !== undefined
     this.#log = options.remoteLog ?? this.#localLog()
+    this.#rights = new RightsKeeper({
+      authorizer: this.#authorizer,
+      store: options.store,
+      isBusy: () => this.#log.isBusy,
+      nowMs: options.nowMs,
+      cancel: (listener) => this.#cancel(listener),
+    })
+    this.#garbage = new GarbageKeeper(options.store, this.#log, this.#isFollower)
     this.#indexes = new IndexKeeper({
       store: options.store,
       submit: (write) => this.#log.submit(write),
@@ -243,7 +208,7 @@ export class Database {
   }
 
   get ruleset(): Ruleset {
-    return this.#ruleset
+    return this.#authorizer.ruleset
   }
 
   /** False only within the turn in which a flushed group is being published: try again in the next one. */
@@ -253,7 +218,7 @@ export class Database {
 
   /** What the rules in force were asked; null where nobody counts. */
   get coverage(): LiveCoverage | null {
-    return this.#coverage
+    return this.#authorizer.coverage
   }
 
   addWire(wire: Wire): void {
@@ -264,7 +229,7 @@ export class Database {
   get(identity: Identity, path: Path, query: Query | null, nodesMax = Number.POSITIVE_INFINITY): ReadResult {
     assert(this.isReadable)
     this.#options.counters.reads += 1
-    this.#assertMayRead(identity, path, query, this.#store.flushed)
+    this.#authorizer.assertMayRead(identity, path, query, this.#store.flushed)
     const leavesMax = Math.min(nodesMax, this.#options.readNodesMax)
     return { revision: this.#publishedRevision, value: this.#queries.read(path, query, leavesMax) }
   }
@@ -280,7 +245,7 @@ export class Database {
   ): { revision: number; leaf: Leaf | null; keys: string[] } {
     assert(this.isReadable)
     this.#options.counters.reads += 1
-    this.#assertMayRead(identity, path, null, this.#store.flushed)
+    this.#authorizer.assertMayRead(identity, path, null, this.#store.flushed)
     const seen = this.#store.flushed.valueAt(path)
     const revision = this.#publishedRevision
     if (seen !== OBJECT) return { revision, leaf: seen as Leaf | null, keys: [] }
@@ -292,11 +257,17 @@ export class Database {
     return { revision, leaf: null, keys }
   }
 
+  /** Whether somebody may read a place now. A no is no denial: nobody has tried to. */
+  mayRead(identity: Identity, path: Path): boolean {
+    assert(this.isReadable)
+    return this.#authorizer.mayRead(identity, path, this.#store.flushed)
+  }
+
   /** @throws {RequestError} `permission_denied` */
   priority(identity: Identity, path: Path): Priority | null {
     assert(this.isReadable)
     this.#options.counters.reads += 1
-    this.#assertMayRead(identity, path, null, this.#store.flushed)
+    this.#authorizer.assertMayRead(identity, path, null, this.#store.flushed)
     return this.#store.flushed.priorityAt(path)
   }
 
@@ -327,8 +298,7 @@ export class Database {
   ): ListenResult {
     assert(this.isReadable)
     this.#options.counters.reads += 1
-    const grant = this.#grant(subscriber.identity, path, query, this.#store.flushed)
-    if (!('sights' in grant)) throw this.#denied('read', path, subscriber.identity, grant)
+    const grant = this.#authorizer.grantRead(subscriber.identity, path, query, this.#store.flushed)
     const steps = resume === null ? null : this.#missed(path, query, resume)
     const isSpared = (known: LiveQuery | null): boolean =>
       steps !== null || (known !== null && isKnown(known))
@@ -352,8 +322,7 @@ export class Database {
    */
   listenMessages(subscriber: Subscriber, path: Path): { revision: number; listener: Listener } {
     assert(this.isReadable)
-    const grant = this.#grant(subscriber.identity, path, null, this.#store.flushed)
-    if (!('sights' in grant)) throw this.#denied('read', path, subscriber.identity, grant)
+    const grant = this.#authorizer.grantRead(subscriber.identity, path, null, this.#store.flushed)
     const listener = this.#register(subscriber, this.#queries.messages.open(path), grant)
     return { revision: this.#publishedRevision, listener }
   }
@@ -363,8 +332,6 @@ export class Database {
     live.listeners.add(listener)
     this.listenerCount += 1
     this.#rights.add(listener)
-    if (this.#log.isBusy) this.#askAfterGroup.add(listener)
-    this.#keepTimeCheck()
     return listener
   }
 
@@ -372,8 +339,6 @@ export class Database {
     if (!listener.live.listeners.delete(listener)) return
     this.listenerCount -= 1
     this.#rights.remove(listener)
-    this.#askedInGroup.delete(listener)
-    this.#askAfterGroup.delete(listener)
     if (listener.live.listeners.size === 0) this.#queries.close(listener.live)
   }
 
@@ -420,20 +385,19 @@ export class Database {
 
   /** The subscriber's identity changed: listeners it may no longer keep are canceled. */
   identityChanged(listeners: Iterable<Listener>): void {
-    for (const listener of [...listeners]) this.#askNow(listener)
+    for (const listener of [...listeners]) this.#rights.ask(listener)
   }
 
   /** New rules hold for every write and read from now on, and for live listeners at once. */
   replaceRuleset(ruleset: Ruleset): void {
-    this.#ruleset = ruleset
-    this.#coverage = this.#newCoverage()
+    this.#authorizer.replaceRuleset(ruleset)
     this.#indexesSince = this.#publishedRevision
     // A follower only learns which of them the writer has.
     if (this.#isFollower) this.#store.declareIndexes(ruleset.indexPatterns)
     else this.#indexes.declare(ruleset.indexPatterns)
     this.#queries.rulesChanged()
     for (const live of [...this.#queries.all()]) {
-      for (const listener of [...live.listeners]) this.#askNow(listener)
+      for (const listener of [...live.listeners]) this.#rights.ask(listener)
     }
   }
 
@@ -458,36 +422,22 @@ export class Database {
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true
     this.#resumes.close()
-    if (this.#timeCheck !== null) clearInterval(this.#timeCheck)
-    if (this.#garbageTimer !== null) clearImmediate(this.#garbageTimer)
+    this.#rights.close()
+    this.#garbage.close()
     this.#indexes.close()
     await this.#log.idle()
     await this.#store.close()
   }
 
-  /**
-   * Removes what deleted and replaced subtrees left on disk: a slice a group, in the log's own order, when it is idle.
-   * With the first one after opening the store notes that it was opened.
-   */
+  /** Removes what deleted and replaced subtrees left on disk, bit by bit. */
   collectGarbage(): void {
-    if (this.#garbageTimer !== null || this.#isClosed) return
-    this.#garbageTimer = setImmediate(() => {
-      this.#garbageTimer = null
-      const isLeft = this.#store.hasGarbage || (this.#store.hasStaged && !this.#isFollower)
-      if (isLeft && !this.#isClosed && !this.#log.isBusy) this.#log.submit(this.#garbageWrite)
-    })
-  }
-
-  #newCoverage(): LiveCoverage | null {
-    const { countsCoverage = false, nowMs } = this.#options
-    return countsCoverage ? new LiveCoverage(this.#ruleset, nowMs()) : null
+    this.#garbage.wake()
   }
 
   #decide(write: Write, nowMs: number): Commit | null {
-    if (write === this.#garbageWrite) {
-      this.#store.collectGarbage(GARBAGE_ROWS_PER_GROUP)
+    if (write === this.#garbage.write) {
+      this.#garbage.decide()
       return null
     }
     if (write === this.#indexes.write) {
@@ -497,30 +447,11 @@ export class Database {
     const head = this.#store.head
     const resolved = resolveEntries(write.entries, head, nowMs)
     const entries = write.untouched === undefined ? resolved : entriesBeside(resolved, write.untouched, head)
-    // Whether a guess about what is there was right is for those to know who may read it. That there is nothing may be asked
-    // by anyone who may write: an app may claim a name by a transaction without reading names.
-    if (write.expectedRevision !== null || (write.expectedHash ?? '') !== '') {
-      const path = write.expectedAt ?? locationOf(entries[0]!)
-      this.#assertMayRead(write.identity, path, null, head)
-    }
-    if (write.expectedRevision !== null) {
-      const path = write.expectedAt ?? entries[0]!.path
-      if (
-        write.expectedRevision > this.#store.headRevision ||
-        this.#recent.changedSince(path, write.expectedRevision)
-      ) {
-        throw new RequestError(
-          'stale',
-          `\`${formatPath(path)}\` may have changed since revision ${write.expectedRevision}`,
-        )
-      }
-    }
-    if (write.expectedHash !== undefined) {
-      this.#assertHash(head, write.expectedAt ?? entries[0]!.path, write.expectedHash)
-    }
+    this.#assertConditions(write, entries, head)
     if (!write.identity.isAdmin) {
-      this.#assertMayWrite(write, entries, head, nowMs)
-      if (write.alsoAllowed !== undefined) this.#assertMayWrite(write, write.alsoAllowed, head, nowMs)
+      const { alsoAllowed } = write
+      this.#authorizer.assertMayWrite(write, entries, head, nowMs)
+      if (alsoAllowed !== undefined) this.#authorizer.assertMayWrite(write, alsoAllowed, head, nowMs)
     }
     if (write.isMessage) {
       return { revision: this.#store.headRevision, timestampMs: nowMs, entries: [], messages: entries }
@@ -540,32 +471,34 @@ export class Database {
     return commit
   }
 
-  /** @throws {DeniedError} */
-  #assertMayWrite(
-    { identity, emptyAt }: Write,
+  /**
+   * Before the rules: they may refuse what a client that does not know the value yet has guessed.
+   * @throws {RequestError} `stale`, `permission_denied`; `too_large` for a value that is not hashed.
+   */
+  #assertConditions(
+    { identity, expectedRevision, expectedHash, expectedAt }: Write,
     entries: readonly Entry[],
     head: TreeView,
-    nowMs: number,
   ): void {
-    const isEmpty = entries.length === 0
-    // Records alone are the server's own affair.
-    if (isEmpty && emptyAt === undefined) return
-    const locations = isEmpty
-      ? [emptyAt!]
-      : entries.length === 1
-        ? [locationOf(entries[0]!)]
-        : entries.map(locationOf)
-    const newData = isEmpty ? head : overlayView(head, entries)
-    const decision = this.#ruleset.checkWrite({
-      tracer: this.#coverage,
-      locations,
-      isEmpty,
-      auth: identity.auth,
-      nowMs,
-      data: head,
-      newData,
-    })
-    if (!decision.allowed) throw this.#denied('write', decision.path ?? locations[0]!, identity, decision)
+    // Whether a guess about what is there was right is for those to know who may read it. That there is nothing may be asked
+    // by anyone who may write: an app may claim a name by a transaction without reading names.
+    if (expectedRevision !== null || (expectedHash ?? '') !== '') {
+      this.#authorizer.assertMayRead(identity, expectedAt ?? locationOf(entries[0]!), null, head)
+    }
+    if (expectedRevision !== null) {
+      const path = expectedAt ?? entries[0]!.path
+      if (expectedRevision > this.#store.headRevision || this.#recent.changedSince(path, expectedRevision)) {
+        throw stale(`\`${formatPath(path)}\` may have changed since revision ${expectedRevision}`)
+      }
+    }
+    if (expectedHash !== undefined) {
+      const path = expectedAt ?? entries[0]!.path
+      const isExpected =
+        expectedHash === ''
+          ? head.valueAt(path) === null
+          : isHashOf(expectedHash, this.#readFrom(head, path, HASHED_LEAVES_MAX))
+      if (!isExpected) throw stale(`the value at \`${formatPath(path)}\` is not the expected one`)
+    }
   }
 
   /** What has to move with a staged commit. The commit stands, so a bug here must not have it called refused. */
@@ -574,21 +507,11 @@ export class Database {
       this.#queries.staged(entries)
       for (const { path } of entries) {
         this.#recent.add(path, revision)
-        this.#rights.touchedBy(path, this.#store.head, (listener) => this.#askInGroup(listener))
+        this.#rights.staged(path)
       }
     } catch (error) {
       this.#options.onBug(error)
     }
-  }
-
-  /**
-   * Before the rules: they may refuse what a client that does not know the value yet has guessed.
-   * @throws {RequestError} `stale`; `too_large` for a value that is not hashed.
-   */
-  #assertHash(head: TreeView, path: Path, expected: string): void {
-    if (expected === '' && head.valueAt(path) === null) return
-    if (expected !== '' && isHashOf(expected, this.#readFrom(head, path, HASHED_LEAVES_MAX))) return
-    throw new RequestError('stale', `the value at \`${formatPath(path)}\` is not the expected one`)
   }
 
   #stage(entries: readonly Entry[]): number {
@@ -613,7 +536,7 @@ export class Database {
       this.#publishedRevision = revision
     }
     this.#resumes.published(commits)
-    this.collectGarbage()
+    this.#garbage.wake()
     this.#indexes.wake()
   }
 
@@ -621,21 +544,15 @@ export class Database {
   #tell(commits: readonly Commit[], revision: number): void {
     const told = this.#queries.messages.toldBy(commits)
     if (told.size === 0) return
-    for (const live of told.keys()) this.#askIfTimeHasCome(this.#rights.timeDependent.get(live))
+    this.#rights.askWhoseTimeHasCome(told.keys())
     deliverMessages(told, revision, this.#wires)
   }
 
   /** What a group did to each query, after those who may no longer hear of it were told so. */
   #touchedBy(commits: readonly Commit[]): Touched {
-    for (const listener of this.#askedInGroup) if (listener.isRevoked) this.#cancel(listener)
-    this.#askedInGroup.clear()
-    const registered = this.#askAfterGroup
-    this.#askAfterGroup = new Set()
-    for (const listener of registered) this.#askNow(listener)
+    this.#rights.flushed()
     const touched = this.#queries.published(commits, (live, error) => this.#end(live, error))
-    if (this.#rights.timeDependent.size > 0) {
-      for (const live of touched.keys()) this.#askIfTimeHasCome(this.#rights.timeDependent.get(live))
-    }
+    this.#rights.askWhoseTimeHasCome(touched.keys())
     return touched
   }
 
@@ -644,43 +561,7 @@ export class Database {
     this.#store.discard()
     this.#queries.discarded()
     this.#recent.reset(this.#store.flushedRevision)
-    const asked = this.#askedInGroup
-    this.#askedInGroup = new Set()
-    for (const listener of asked) {
-      listener.isRevoked = false
-      this.#askNow(listener)
-    }
-  }
-
-  #askInGroup(listener: Listener): void {
-    this.#askedInGroup.add(listener)
-    // Once lost within a group it stays lost, even if a later write of the group would give it back.
-    if (listener.isRevoked) return
-    listener.isRevoked = !this.#renew(listener, this.#store.head)
-  }
-
-  #askNow(listener: Listener): void {
-    if (listener.isRevoked) return
-    if (!this.#renew(listener, this.#store.flushed)) {
-      this.#cancel(listener)
-      return
-    }
-    if (this.#log.isBusy) this.#askAfterGroup.add(listener)
-  }
-
-  /** Decides a listener's right anew and remembers what it now rests on. @returns Whether it may go on. */
-  #renew(listener: Listener, data: TreeView): boolean {
-    const { path, query } = listener.live
-    const grant = this.#grant(listener.subscriber.identity, path, query, data)
-    if (!('sights' in grant)) {
-      listener.denial = grant
-      return false
-    }
-    this.#rights.remove(listener)
-    listener.grant = grant
-    this.#rights.add(listener)
-    this.#keepTimeCheck()
-    return true
+    this.#rights.discarded()
   }
 
   #cancel(listener: Listener): void {
@@ -688,7 +569,7 @@ export class Database {
     listener.isRevoked = true
     const { subscriber, live, denial } = listener
     assert(denial !== null)
-    subscriber.canceled(live, this.#denied('read', live.path, subscriber.identity, denial))
+    subscriber.canceled(live, this.#authorizer.denied('read', live.path, subscriber.identity, denial))
   }
 
   /** A query shows more than one read may take: nobody can be kept up to date. */
@@ -698,43 +579,6 @@ export class Database {
       listener.isRevoked = true
       listener.subscriber.canceled(live, error)
     }
-  }
-
-  /** @throws {DeniedError} */
-  #assertMayRead(identity: Identity, path: Path, query: Query | null, data: TreeView): void {
-    if (identity.isAdmin) return
-    const decision = this.#ruleset.checkRead({
-      tracer: this.#coverage,
-      path,
-      auth: identity.auth,
-      nowMs: this.#options.nowMs(),
-      data,
-      query: ruleQuery(query),
-      dependencies: null,
-    })
-    if (!decision.allowed) throw this.#denied('read', path, identity, decision)
-  }
-
-  #grant(identity: Identity, path: Path, query: Query | null, data: TreeView): Grant | Decision {
-    if (identity.isAdmin) return UNCONDITIONAL
-    const dependencies = new Dependencies()
-    const decision = this.#ruleset.checkRead({
-      tracer: this.#coverage,
-      path,
-      auth: identity.auth,
-      nowMs: this.#options.nowMs(),
-      data,
-      query: ruleQuery(query),
-      dependencies,
-    })
-    return decision.allowed ? grantFrom(dependencies) : decision
-  }
-
-  #denied(verb: 'read' | 'write', path: Path, identity: Identity, decision: Decision): RequestError {
-    this.#options.counters.denials += 1
-    if (decision.reason === 'budget') this.#options.counters.budgetOverruns += 1
-    const why = this.#options.explainDenial?.({ database: this.name, verb, path, identity, decision }) ?? ''
-    return new DeniedError(`no permission to ${verb} \`${formatPath(path)}\`${why}`, decision)
   }
 
   #readFrom(view: TreeView, path: Path, leavesMax = this.#options.readNodesMax): Value {
@@ -750,47 +594,15 @@ export class Database {
       throw error
     }
   }
+}
 
-  #askIfTimeHasCome(listeners: Iterable<Listener> = []): void {
-    const nowMs = this.#options.nowMs()
-    for (const listener of [...listeners]) if (listener.grant.changesAtMs <= nowMs) this.#askNow(listener)
-  }
-
-  #keepTimeCheck(): void {
-    if (this.#timeCheck !== null || this.#rights.timeDependent.size === 0) return
-    this.#timeCheck = setInterval(() => {
-      for (const onQuery of [...this.#rights.timeDependent.values()]) this.#askIfTimeHasCome(onQuery)
-      if (this.#rights.timeDependent.size === 0 && this.#timeCheck !== null) {
-        clearInterval(this.#timeCheck)
-        this.#timeCheck = null
-      }
-    }, TIME_CHECK_MS)
-    this.#timeCheck.unref()
-  }
+function stale(message: string): RequestError {
+  return new RequestError('stale', message)
 }
 
 /** Whether a query's order takes an index of the rules'. */
 function isIndexed({ orderBy }: Query): boolean {
   return orderBy !== 'key' && orderBy !== 'priority'
-}
-
-/** A single leaf that is already there, or a deletion of nothing: common enough to spare the disk and the listeners. */
-function isUnchanged(entries: readonly Entry[], head: TreeView): boolean {
-  if (entries.length !== 1) return false
-  const { path, value } = entries[0]!
-  if (isPriorityPath(path)) {
-    const node = path.slice(0, -1)
-    return head.valueAt(node) === null || head.priorityAt(node) === value
-  }
-  if (typeof value === 'object' && value !== null) return false
-  return head.valueAt(path) === value && head.priorityAt(path) === null
-}
-
-/** A priority may be for a node that the same write makes: for the store, and for whoever applies the commit. */
-function valuesFirst(entries: readonly Entry[]): readonly Entry[] {
-  if (!entries.some(({ path }) => isPriorityPath(path))) return entries
-  const isPriority = ({ path }: Entry): boolean => isPriorityPath(path)
-  return [...entries.filter((entry) => !isPriority(entry)), ...entries.filter(isPriority)]
 }
 
 export type { LiveQuery }

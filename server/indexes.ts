@@ -4,8 +4,7 @@
  */
 import { indexName, type Path, type Query, RequestError } from '../protocol/index.ts'
 import type { IndexPattern } from '../rules/index.ts'
-import { admin } from './identity.ts'
-import type { Write } from './log/log.ts'
+import { emptyWrite, type Write } from './log/log.ts'
 import { orderOfIndex } from './store/index-order.ts'
 import type { IndexProgress, Store } from './store/store.ts'
 
@@ -53,19 +52,11 @@ export class IndexKeeper {
 
   constructor(options: IndexKeeperOptions) {
     this.#options = options
-    this.write = {
-      entries: [],
-      identity: admin,
-      expectedRevision: null,
-      isCheckOnly: false,
-      records: null,
-      origin: {
-        written: () => this.#again(0),
-        refused: () => this.#again(RETRY_MS),
-        groupSettled() {},
-      },
-      id: 0,
-    }
+    this.write = emptyWrite({
+      written: () => this.#again(0),
+      refused: () => this.#again(RETRY_MS),
+      groupSettled() {},
+    })
   }
 
   /** The indexes to keep from now on. */

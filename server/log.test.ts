@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { type ConfigValues, configFrom, Secret } from './config.ts'
+import { type ConfigValues, Secret } from './config.ts'
+import { configFrom } from './config-load.ts'
 import { createLogger, type Logger, type LogParts } from './log.ts'
 
 function recordLog(

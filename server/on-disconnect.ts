@@ -4,8 +4,8 @@
  */
 import { formatPath, isAtOrAbove, type Path, RequestError, type Value } from '../protocol/index.ts'
 import type { Database } from './database.ts'
-import { admin, type Identity } from './identity.ts'
-import type { Write, WriteOrigin } from './log/log.ts'
+import type { Identity } from './identity.ts'
+import { emptyWrite, type Write, type WriteOrigin } from './log/log.ts'
 import type { Entry } from './store/store.ts'
 import { bytesAbout } from './write-entries.ts'
 
@@ -119,7 +119,7 @@ export class LocalOnDisconnect implements OnDisconnect {
       if (!isDropped) kept.push(registration)
     }
     this.#keep(sessionId, kept)
-    this.#database.submit(recordsOnly(records, origin, id))
+    this.#database.submit(emptyWrite(origin, id, records))
   }
 
   run(sessionId: string): void {
@@ -170,7 +170,7 @@ export class LocalOnDisconnect implements OnDisconnect {
     const records = registrations.map(({ record }): [string, unknown] => [record, null])
     return new Promise((resolve) => {
       const origin: WriteOrigin = { written: () => resolve(), refused: () => resolve(), groupSettled() {} }
-      this.#database.submit(recordsOnly(records, origin, 0))
+      this.#database.submit(emptyWrite(origin, 0, records))
     })
   }
 
@@ -188,10 +188,6 @@ export class LocalOnDisconnect implements OnDisconnect {
     if (registrations.length === 0) this.#bySession.delete(sessionId)
     else this.#bySession.set(sessionId, registrations)
   }
-}
-
-function recordsOnly(records: readonly [string, unknown][], origin: WriteOrigin, id: number): Write {
-  return { entries: [], identity: admin, expectedRevision: null, isCheckOnly: false, records, origin, id }
 }
 
 /** What is left of a registration; the same where a path has nothing to do with it. */

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { createVerifier } from './auth.ts'
-import { configFrom } from './config.ts'
+import { configFrom } from './config-load.ts'
 import { emulatorToken, mintToken, parseClaims, type TokenRequest } from './token.ts'
 
 const SECRET = 'a shared secret of more than 64 bytes, so that HS512 may use it as well as HS256'

@@ -188,3 +188,22 @@ function leafIn(view: DataView, path: Path): Leaf | null {
   const value = view.valueAt(path)
   return typeof value === 'symbol' ? null : value
 }
+
+/** A single leaf that is already there, or a deletion of nothing: common enough to spare the disk and the listeners. */
+export function isUnchanged(entries: readonly Entry[], head: TreeView): boolean {
+  if (entries.length !== 1) return false
+  const { path, value } = entries[0]!
+  if (isPriorityPath(path)) {
+    const node = path.slice(0, -1)
+    return head.valueAt(node) === null || head.priorityAt(node) === value
+  }
+  if (typeof value === 'object' && value !== null) return false
+  return head.valueAt(path) === value && head.priorityAt(path) === null
+}
+
+/** A priority may be for a node that the same write makes: for the store, and for whoever applies the commit. */
+export function valuesFirst(entries: readonly Entry[]): readonly Entry[] {
+  if (!entries.some(({ path }) => isPriorityPath(path))) return entries
+  const isPriority = ({ path }: Entry): boolean => isPriorityPath(path)
+  return [...entries.filter((entry) => !isPriority(entry)), ...entries.filter(isPriority)]
+}

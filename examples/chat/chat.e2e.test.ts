@@ -14,7 +14,7 @@ import {
   set,
   terminate,
 } from '../../client/index-node.ts'
-import { configFrom } from '../../server/config.ts'
+import { configFrom } from '../../server/config-load.ts'
 import { type RunningServer, startServer } from '../../server/server.ts'
 import { freePort } from '../test-port.ts'
 

@@ -4,7 +4,7 @@
  * clusters are other implementations of this contract.
  */
 import type { Path, RequestError } from '../../protocol/index.ts'
-import type { Identity } from '../identity.ts'
+import { admin, type Identity } from '../identity.ts'
 import type { Commit, Entry } from '../store/store.ts'
 
 /** A request to change data. Entries are parsed and checked for shape; server values are still placeholders. */
@@ -63,6 +63,11 @@ export interface CommitLog {
   readonly isBusy: boolean
   /** Resolves when nothing is queued or under way. */
   idle(): Promise<void>
+}
+
+/** Changes nothing: for what has to be done or answered in the log's own order. */
+export function emptyWrite(origin: WriteOrigin, id = 0, records: Write['records'] = null): Write {
+  return { entries: [], identity: admin, expectedRevision: null, isCheckOnly: false, records, origin, id }
 }
 
 export type { Commit }

@@ -16,6 +16,7 @@ import type { Write, WriteOrigin } from '../log/log.ts'
 import { isHashOf, isSmall } from '../node-hash.ts'
 import type { OnDisconnect } from '../on-disconnect.ts'
 import { Budget, type BudgetLimits } from './budget.ts'
+import { Expiry } from './expiry.ts'
 import { FrameJoiner, FramingError } from './firebase-framing.ts'
 import {
   answer,
@@ -36,8 +37,9 @@ import {
 import { type HeldAnswer, Outbox, type OutboxLimits } from './firebase-outbox.ts'
 import { catchUpPushes, type FirebaseWire, pushTag, type Receiver } from './firebase-wire.ts'
 import type { SessionCounters } from './native-session.ts'
+import { RequestLine, type RequestServer } from './request-line.ts'
 import type { Sink } from './sink.ts'
-import type { Turns, TurnTaker } from './turns.ts'
+import type { Turns } from './turns.ts'
 
 export interface FirebaseSessionLimits extends OutboxLimits, BudgetLimits {
   /** Longest message, UTF-16 units. */
@@ -83,19 +85,15 @@ interface Listen {
   heldAnswer: { number: number; answer: HeldAnswer } | null
 }
 
-interface Waiting {
+interface Numbered {
   number: number
   request: Request
-  /** Length of the message it came in. */
-  units: number
 }
 
-/** Requests one connection may have waiting; a client that pipelines more is not reading its answers. */
-const WAITING_MAX = 20_000
 /** Clients come back with the hash of all they hold: hashing more would keep a thousand of them waiting. */
 const HASHED_LEAVES_MAX = 5000
 
-export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, TurnTaker {
+export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, RequestServer<Numbered> {
   readonly id: string
   readonly sink: Sink
   readonly #context: FirebaseSessionContext
@@ -104,17 +102,16 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, TurnT
   readonly #joiner: FrameJoiner
   readonly #outbox: Outbox
   readonly #budget: Budget
+  readonly #line: RequestLine<Numbered>
   readonly #listens = new Map<string, Listen>()
   identity: Identity = anonymous
   #unsettledWrites = 0
-  #waiting: Waiting[] = []
-  #waitingUnits = 0
   /** What everything waits for: a token to be verified, another connection's end. */
   #parkedBy = 0
   #isSlowedDown = false
   /** Answers of the group being settled, to leave in one packet. */
   #answers: string[] = []
-  #expiry: NodeJS.Timeout | null = null
+  #expiry: Expiry | null = null
   /** Listens that get no pushes while the client is slow; null for one whose client was not sent the first value. */
   readonly #behind = new Map<Listen, Behind | null>()
   #isClosed = false
@@ -128,6 +125,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, TurnT
     this.#database = context.database
     this.#joiner = new FrameJoiner(context.limits.frameBytesMax)
     this.#budget = new Budget(context.limits)
+    this.#line = new RequestLine(context, sink, this)
     this.#outbox = new Outbox(sink, context.limits, () => this.#becameSlow())
   }
 
@@ -158,7 +156,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, TurnT
     switch (message.type) {
       case 'request':
         this.#slowDown(this.#budget.spend(units))
-        this.#accept({ number: message.number, request: message.request, units })
+        this.#accept(message, units)
         return
       case 'rejected':
         this.#fail(message.number, message.error)
@@ -180,7 +178,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, TurnT
 
   /** The socket took some of what was waiting. */
   drained(): void {
-    if (this.#context.turns.isHolding(this)) this.#countUnsent()
+    this.#line.drained()
     if (this.#isClosed || !this.#outbox.mayCatchUp) return
     if (!this.#database.isReadable) {
       setImmediate(() => this.drained())
@@ -196,7 +194,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, TurnT
       this.wire.subscribe(listener.live, tag, this)
     }
     this.#behind.clear()
-    this.#work()
+    this.#line.work()
   }
 
   /** Pushes to this connection were dropped because its socket is full; nobody knows which. */
@@ -212,10 +210,9 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, TurnT
   closed(): void {
     if (this.#isClosed) return
     this.#isClosed = true
-    this.#waiting = []
-    this.#context.turns.leave(this)
+    this.#line.close()
     this.#outbox.close()
-    if (this.#expiry !== null) clearTimeout(this.#expiry)
+    this.#expiry?.cancel()
     for (const listen of [...this.#listens.values()]) this.#drop(listen, true)
     this.#context.onDisconnect.run(this.id)
     this.#context.ended(this)
@@ -288,52 +285,33 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, TurnT
         for (const text of answers) this.#outbox.send(text)
       })
     }
-    this.#work()
+    this.#line.work()
   }
 
-  #accept(waiting: Waiting): void {
-    const { action } = waiting.request
+  #accept(numbered: Numbered, units: number): void {
+    const { action } = numbered.request
     const { settling } = this.#context.onDisconnect
     // A connection that ended before this request left writes behind: what is read now has to show them.
     if (settling !== null && (action === 'listen' || action === 'get')) this.#park(settling)
-    if (this.#waiting.length > 0 || this.#mustWait(waiting.request)) {
-      this.#wait(waiting)
-      return
-    }
-    if (!this.#isCostly(waiting.request)) {
-      this.#handle(waiting)
-      return
-    }
-    if (this.#context.turns.tryNow(() => this.#handle(waiting))) return
-    this.#wait(waiting)
-    this.#work()
+    this.#line.accept(numbered, units)
   }
 
-  #wait(waiting: Waiting): void {
-    this.#waitingUnits += waiting.units
-    const unitsMax = 2 * this.#context.limits.frameBytesMax
-    if (this.#waiting.length >= WAITING_MAX || this.#waitingUnits > unitsMax) {
-      this.#waiting = []
-      this.sink.close(closeReasons.rateLimited)
-      return
-    }
-    this.#waiting.push(waiting)
-  }
+  // RequestServer
 
-  /** Whether it reads data, or has the right of each listen asked again: that is done in turn. */
-  #isCostly({ action }: Request): boolean {
+  isCostly({ request: { action } }: Numbered): boolean {
+    // Another identity has the right of each listen asked again.
     if (action === 'auth' || action === 'unauth') return this.#listens.size > 0
     return action === 'listen' || action === 'get'
   }
 
-  #mustWait({ action }: Request): boolean {
+  mustWait({ request: { action } }: Numbered): boolean {
     if (this.#parkedBy > 0) return true
     if (action !== 'listen' && action !== 'get') return false
     if (this.#unsettledWrites > 0) return true
     // An answer that would be held back is not made before the client reads: a request takes less memory.
     if (action === 'get' && this.#outbox.isSlow) return true
     if (this.#database.isReadable) return false
-    setImmediate(() => this.#work())
+    setImmediate(() => this.#line.work())
     return true
   }
 
@@ -358,28 +336,14 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, TurnT
     this.#parkedBy += 1
     const goOn = (): void => {
       this.#parkedBy -= 1
-      this.#work()
+      this.#line.work()
     }
     until.then(goOn, goOn)
   }
 
-  /** Goes on with what had to wait. */
-  #work(): void {
-    if (this.#waiting.length > 0 && !this.#isClosed) this.#context.turns.enter(this)
-  }
-
-  takeTurn(): boolean {
-    const next = this.#waiting[0]
-    if (next === undefined || this.#isClosed || this.#mustWait(next.request)) return false
-    this.#waiting.shift()
-    this.#waitingUnits -= next.units
-    this.#handle(next)
-    return this.#waiting.length > 0
-  }
-
-  #handle({ number, request, units }: Waiting): void {
+  serve({ number, request }: Numbered, units: number): void {
     try {
-      this.#serve(number, request, units)
+      this.#dispatch(number, request, units)
     } catch (error) {
       if (!(error instanceof RequestError)) this.#context.onBug(error)
       this.#fail(
@@ -390,20 +354,20 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, TurnT
   }
 
   /** @throws {RequestError} */
-  #serve(number: number, request: Request, units: number): void {
+  #dispatch(number: number, request: Request, units: number): void {
     switch (request.action) {
       case 'write':
         return this.#write(number, request, request.hash, units)
       case 'listen':
         this.#listen(number, request)
-        return this.#countUnsent()
+        return this.#line.countUnsent()
       case 'unlisten':
         this.#unlisten(request.path, request.tag)
         return this.#send(answer(number, ''))
       case 'get': {
         const { value } = this.#database.get(this.identity, request.path, request.query)
         this.#send(answer(number, value))
-        return this.#countUnsent()
+        return this.#line.countUnsent()
       }
       case 'auth':
         return this.#auth(number, request.credential, request.override)
@@ -486,13 +450,6 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, TurnT
     this.#outbox.hold(held)
   }
 
-  /** What the socket has not taken of a large answer counts towards what all of them may have in flight. */
-  #countUnsent(): void {
-    const { bufferedBytes } = this.sink
-    const { turns } = this.#context
-    if (bufferedBytes > 0 || turns.isHolding(this)) turns.hold(this, bufferedBytes)
-  }
-
   #unlisten(path: Path, tag: number | null): void {
     const listen = this.#listens.get(listenKey(path, tag))
     if (listen !== undefined) this.#drop(listen, true)
@@ -546,24 +503,16 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, TurnT
   }
 
   #becomes(identity: Identity, expiresAtMs: number | null): void {
-    if (this.#expiry !== null) clearTimeout(this.#expiry)
-    this.#expiry = null
+    this.#expiry?.cancel()
+    this.#expiry =
+      expiresAtMs === null ? null : new Expiry(expiresAtMs, this.#context.nowMs, () => this.#expired())
     this.identity = identity
-    if (expiresAtMs !== null) this.#expireAt(expiresAtMs)
     this.#database.identityChanged([...this.#listens.values()].map(({ listener }) => listener))
   }
 
-  #expireAt(expiresAtMs: number): void {
-    // A timer holds at most 2^31 ms; later expiries are waited for in steps.
-    const delayMs = Math.min(Math.max(expiresAtMs - this.#context.nowMs(), 0), 0x7fffffff)
-    this.#expiry = setTimeout(() => {
-      if (this.#context.nowMs() < expiresAtMs) {
-        this.#expireAt(expiresAtMs)
-        return
-      }
-      this.#send(authRevoked(new RequestError('expiredToken', 'Auth token is expired')))
-      this.#becomes(anonymous, null)
-    }, delayMs)
+  #expired(): void {
+    this.#send(authRevoked(new RequestError('expiredToken', 'Auth token is expired')))
+    this.#becomes(anonymous, null)
   }
 
   #fail(number: number, error: RequestError): void {

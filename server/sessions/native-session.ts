@@ -22,34 +22,29 @@ import {
   RequestError,
   type ToClient,
   type ToServer,
-  type Value,
 } from '../../protocol/index.ts'
 import type { Verified, Verifier } from '../auth.ts'
-import type { Behind, Database, ListenResult } from '../database.ts'
+import type { Database, ListenResult } from '../database.ts'
 import { anonymous, type Identity } from '../identity.ts'
 import type { Listener, Subscriber } from '../listeners/listener.ts'
 import type { LiveQuery } from '../listeners/listener-tree.ts'
-import { warningFor } from '../listeners/live-queries.ts'
 import type { Write, WriteOrigin } from '../log/log.ts'
 import type { OnDisconnect } from '../on-disconnect.ts'
 import { type Presence, presenceKey } from '../presence.ts'
 import type { Entry } from '../store/store.ts'
 import { messageEntries, setEntries, updateEntries } from '../write-entries.ts'
 import { Budget, type BudgetLimits } from './budget.ts'
+import { Expiry } from './expiry.ts'
 import type { NativeWire } from './native-wire.ts'
+import { RequestLine, type RequestServer } from './request-line.ts'
 import { assertTtl, Silence } from './silence.ts'
 import type { Sink } from './sink.ts'
+import { SlowConsumer, type SlowConsumerLimits } from './slow-consumer.ts'
 import type { SnapshotCache } from './snapshot-cache.ts'
-import type { Turns, TurnTaker } from './turns.ts'
+import type { Turns } from './turns.ts'
 
-export interface SessionLimits extends Limits, BudgetLimits {
+export interface SessionLimits extends Limits, BudgetLimits, SlowConsumerLimits {
   pingIntervalMs: number
-  /** Bytes waiting in the socket past which the session is a slow consumer and is sent no more patches. */
-  slowConsumerSoftBytes: number
-  /** Bytes waiting past which the connection is closed. */
-  slowConsumerHardBytes: number
-  /** A slow consumer that has not caught up after this long is closed. */
-  slowConsumerDeadlineMs: number
 }
 
 export interface SessionCounters {
@@ -76,44 +71,29 @@ export interface NativeSessionContext {
   ended(session: NativeSession): void
 }
 
-/** Requests one connection may have waiting; a client that pipelines more is not reading its answers. */
-const WAITING_MAX = 20_000
-
 /** These give something back, or keep the connection. */
 const ALWAYS_SERVED: ReadonlySet<string> = new Set([
   ...['ping', 'unauth', 'unlisten', 'unlistenMessages', 'presenceEnd'],
 ])
 
-/** What an answer that is held back takes beside its bytes. */
-const HELD_ANSWER_BYTES = 128
-
-/** A message that waits, and what its sender is charged for it. */
-interface Waiting {
-  message: ToServer
-  bytes: number
-}
-
-/** What an idle session's lists are: one empty array for all of them, never added to. */
+/** What an idle session's list is: one empty array for all of them, never added to. */
 const NOTHING: never[] = []
 
 /** What was missed is sent without a look at whether the whole value would be shorter. */
 const SMALL_RESUME_BYTES = 4096
 /** One for the process: a frame is encoded and sent within one call. */
 const encoder = new Encoder()
-/** For the frame that brings a slow consumer up to date, while answers are encoded. */
-const catchUpFrame = new Encoder()
 
-export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
+export class NativeSession implements Subscriber, WriteOrigin, RequestServer<ToServer> {
   readonly id: string
   readonly #context: NativeSessionContext
   readonly #sink: Sink
   readonly #listeners = new Map<string, Listener>()
   readonly #budget: Budget
+  readonly #line: RequestLine<ToServer>
   identity: Identity = anonymous
   #lastId = 0
   #unsettledWrites = 0
-  #waiting: Waiting[] = NOTHING
-  #waitingBytes = 0
   /** What the message being served took of its frame. */
   #messageBytes = 0
   #isVerifying = false
@@ -121,14 +101,9 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
   #ackRevision = 0
   /** Ids of writes that are answered with the key they made. */
   #pushKeys: Map<number, string> | null = null
-  #expiry: NodeJS.Timeout | null = null
-  #isSlow = false
-  /** Listeners that get no patches until they were sent what they lack; or the id of a listen not yet answered. */
-  #behind: Map<Listener, number | Behind> | null = null
-  #slowDeadline: NodeJS.Timeout | null = null
-  /** Answers held back while the socket is full. */
-  #heldBack: Uint8Array[] = NOTHING
-  #heldBackBytes = 0
+  #expiry: Expiry | null = null
+  /** While the socket is full: what is owed to the client. */
+  #slow: SlowConsumer | null = null
   /** Watches a connection that asked to be taken for dead sooner than others. */
   #silence: Silence | null = null
   #isClosed = false
@@ -141,6 +116,7 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
     this.#context = context
     this.#sink = sink
     this.#budget = new Budget(context.limits)
+    this.#line = new RequestLine(context, sink, this)
   }
 
   get wire(): NativeWire {
@@ -180,8 +156,7 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
       const waitMs = this.#budget.take(messageBytes)
       // Whatever it sends: what is always served, or refused without a look, costs an answer all the same.
       if (waitMs > 0 && this.#budget.isFlooded) {
-        this.#waiting = NOTHING
-        this.#sink.close(closeReasons.rateLimited)
+        this.#line.giveUp()
         return
       }
       this.#messageBytes = messageBytes
@@ -202,20 +177,22 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
 
   /** The socket took some of what was waiting. */
   drained(): void {
-    const { turns } = this.#context
-    if (turns.isHolding(this)) turns.hold(this, this.#sink.bufferedBytes)
-    if (
-      !this.#isSlow ||
-      this.#isClosed ||
-      this.#sink.bufferedBytes > this.#context.limits.slowConsumerSoftBytes / 2
-    ) {
-      return
-    }
-    if (!this.#context.database.isReadable) {
+    this.#line.drained()
+    const slow = this.#slow
+    if (slow === null || this.#isClosed || !slow.mayCatchUp) return
+    const { database } = this.#context
+    if (!database.isReadable) {
       setImmediate(() => this.drained())
       return
     }
-    this.#catchUp()
+    const hasCaughtUp = slow.catchUp((listener, error) => {
+      database.unlisten(listener)
+      this.canceled(listener.live, error)
+    })
+    if (!hasCaughtUp) return
+    slow.close()
+    this.#slow = null
+    this.#line.work()
   }
 
   /** A patch for this connection was dropped because its socket is full: from now on it is behind. */
@@ -226,11 +203,9 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
   closed(): void {
     if (this.#isClosed) return
     this.#isClosed = true
-    this.#context.turns.leave(this)
-    this.#waiting = NOTHING
-    this.#heldBack = NOTHING
-    if (this.#expiry !== null) clearTimeout(this.#expiry)
-    if (this.#slowDeadline !== null) clearTimeout(this.#slowDeadline)
+    this.#line.close()
+    this.#expiry?.cancel()
+    this.#slow?.close()
     for (const listener of this.#listeners.values()) {
       this.#drop(listener)
       this.#context.database.unlisten(listener)
@@ -259,9 +234,9 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
     const listener = this.#listeners.get(key)
     if (listener === undefined) return
     this.#listeners.delete(key)
-    const unanswered = this.#behind?.get(listener)
+    const unanswered = this.#slow?.unansweredOf(listener) ?? null
     this.#drop(listener)
-    if (typeof unanswered === 'number') {
+    if (unanswered !== null) {
       this.#fail(unanswered, error)
       return
     }
@@ -303,7 +278,7 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
       if (this.#listeners.size > 0) this.#sink.cork(() => this.#send(ack))
       else this.#send(ack)
     }
-    this.#work()
+    this.#line.work()
   }
 
   #refuseForNow(id: number, waitMs: number): void {
@@ -314,44 +289,24 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
   }
 
   #accept(message: ToServer): void {
-    if (this.#waiting.length > 0 || this.#mustWait(message)) {
-      this.#wait(message)
-      return
-    }
-    if (!isCostly(message) && !this.#asksRightsAnew(message)) {
-      this.#handle(message)
-      return
-    }
-    if (this.#context.turns.tryNow(() => this.#handle(message))) return
-    this.#wait(message)
-    this.#work()
-  }
-
-  #wait(message: ToServer): void {
-    this.#waitingBytes += this.#messageBytes
-    const waitingBytesMax = 2 * this.#context.limits.frameBytesMax
-    if (this.#waiting.length >= WAITING_MAX || this.#waitingBytes > waitingBytesMax) {
-      this.#waiting = NOTHING
-      this.#sink.close(closeReasons.rateLimited)
-      return
-    }
-    if (this.#waiting.length === 0) this.#waiting = []
-    this.#waiting.push({ message, bytes: this.#messageBytes })
+    const isServed = this.#line.accept(message, this.#messageBytes)
     // All that a client resumes is looked up together.
-    if (message.type === 'listen') this.#isPrepared(message)
+    if (!isServed && !this.#isClosed && message.type === 'listen') this.#isPrepared(message)
   }
 
-  #mustWait(message: ToServer): boolean {
+  // RequestServer
+
+  mustWait(message: ToServer): boolean {
     if (this.#isVerifying) return true
-    if (!isCostly(message)) return false
+    if (!readsData(message)) return false
     if (this.#unsettledWrites > 0) return true
-    if (message.type === 'get' && (this.#isSlow || this.#isFull)) {
+    if (message.type === 'get' && (this.#slow !== null || this.#isFull)) {
       // An answer that would be held back is not made before the client reads: a request takes less memory.
       this.#becomeSlow()
       return true
     }
     if (!this.#context.database.isReadable) {
-      setImmediate(() => this.#work())
+      setImmediate(() => this.#line.work())
       return true
     }
     return message.type === 'listen' && !this.#isPrepared(message)
@@ -360,35 +315,22 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
   /** Whether it is known what the client missed, where it resumes. */
   #isPrepared({ path, query, resume }: Extract<ToServer, { type: 'listen' }>): boolean {
     if (resume === undefined) return true
-    this.#wake ??= () => this.#work()
+    this.#wake ??= () => this.#line.work()
     return this.#context.database.prepareResume(path, query, resume, this.#wake)
   }
 
-  /** Another identity has the right of each listen asked again: with many of them that is as much work as a read. */
-  #asksRightsAnew({ type }: ToServer): boolean {
-    return (type === 'auth' || type === 'unauth') && this.#listeners.size > 0
+  isCostly(message: ToServer): boolean {
+    // Another identity has the right of each listen asked again: with many of them that is as much work as a read.
+    const isAskedAnew = message.type === 'auth' || message.type === 'unauth'
+    return readsData(message) || (isAskedAnew && this.#listeners.size > 0)
   }
 
-  /** Goes on with what had to wait. */
-  #work(): void {
-    if (this.#waiting.length > 0 && !this.#isClosed) this.#context.turns.enter(this)
-  }
-
-  takeTurn(): boolean {
-    const next = this.#waiting[0]
-    if (next === undefined || this.#isClosed || this.#mustWait(next.message)) return false
-    this.#waiting.shift()
-    this.#waitingBytes -= next.bytes
-    this.#messageBytes = next.bytes
-    this.#handle(next.message)
-    return this.#waiting.length > 0
-  }
-
-  #handle(message: ToServer): void {
+  serve(message: ToServer, bytes: number): void {
+    this.#messageBytes = bytes
     try {
       const isRead = message.type === 'listen' || message.type === 'get'
       if (isRead) this.#assertMayReadMore()
-      this.#serve(message)
+      this.#dispatch(message)
       // What was encoded last is the answer.
       if (isRead) this.#budget.spendOnRead(encoder.length)
     } catch (error) {
@@ -405,7 +347,7 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
   }
 
   /** @throws {RequestError} */
-  #serve(message: ToServer): void {
+  #dispatch(message: ToServer): void {
     const { id } = message
     switch (message.type) {
       case 'set':
@@ -433,7 +375,7 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
       case 'get': {
         const { revision, value } = this.#context.database.get(this.identity, message.path, message.query)
         this.#send({ type: 'value', id, revision, value })
-        return this.#countUnsent()
+        return this.#line.countUnsent()
       }
       case 'auth':
         return this.#auth(id, message.token)
@@ -515,20 +457,19 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
     if (this.#isFull) this.#becomeSlow()
     const { database, snapshots } = this.#context
     const listened = database.listen(this, path, query, {
-      resume: this.#isSlow ? null : (resume ?? null),
-      isKnown: (live) => this.#isSlow || snapshots.has(live),
+      resume: this.#slow === null ? (resume ?? null) : null,
+      isKnown: (live) => this.#slow !== null || snapshots.has(live),
     })
     const { listener } = listened
     if (delivery !== undefined) listener.delivery = delivery
     this.#listeners.set(key, listener)
-    if (this.#isSlow) {
-      this.#behind ??= new Map()
-      this.#behind.set(listener, id)
+    if (this.#slow !== null) {
+      this.#slow.owes(listener, id)
       return
     }
     this.#answerListen(id, listened)
     this.wire.subscribe(listener.live, this.#sink, listener.delivery)
-    this.#countUnsent()
+    this.#line.countUnsent()
   }
 
   /** With what the client missed, or with the whole value where that is shorter or not known. */
@@ -558,20 +499,13 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
     this.#sendEncoded()
   }
 
-  /** What the socket has not taken of a large answer counts towards what all of them may have in flight. */
-  #countUnsent(): void {
-    const { bufferedBytes } = this.#sink
-    const { turns } = this.#context
-    if (bufferedBytes > 0 || turns.isHolding(this)) turns.hold(this, bufferedBytes)
-  }
-
   /** Messages are not owed to anyone: they need no snapshot to start from, and who is slow misses some. */
   #listenMessages(id: number, path: Path): void {
     const key = messagesKey(path)
     this.#makeRoomFor(key)
     const { listener, revision } = this.#context.database.listenMessages(this, path)
     this.#listeners.set(key, listener)
-    this.#send(snapshotMessage(id, listener.live.id, revision, null, null))
+    this.#send({ type: 'snapshot', id, queryId: listener.live.id, revision, value: null })
     this.wire.subscribe(listener.live, this.#sink)
   }
 
@@ -606,8 +540,8 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
     const listener = this.#listeners.get(key)
     if (listener === undefined) return
     this.#listeners.delete(key)
-    const unanswered = this.#behind?.get(listener)
-    if (typeof unanswered === 'number') {
+    const unanswered = this.#slow?.unansweredOf(listener) ?? null
+    if (unanswered !== null) {
       this.#fail(
         unanswered,
         new RequestError('invalidMessage', 'the listen was replaced or ended before its answer'),
@@ -639,7 +573,7 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
       )
       .finally(() => {
         this.#isVerifying = false
-        this.#work()
+        this.#line.work()
       })
   }
 
@@ -650,27 +584,19 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
   }
 
   #becomes(identity: Identity, expiresAtMs: number | null): void {
-    if (this.#expiry !== null) clearTimeout(this.#expiry)
-    this.#expiry = null
+    this.#expiry?.cancel()
+    this.#expiry =
+      expiresAtMs === null ? null : new Expiry(expiresAtMs, this.#context.nowMs, () => this.#expired())
     const isOther = presenceKey(identity, this.id) !== presenceKey(this.identity, this.id)
     if (isOther) this.#context.presence.leave(this.id)
     this.identity = identity
-    if (expiresAtMs !== null) this.#expireAt(expiresAtMs)
     this.#context.database.identityChanged(this.#listeners.values())
   }
 
-  #expireAt(expiresAtMs: number): void {
-    // A timer holds at most 2^31 ms; later expiries are waited for in steps.
-    const delayMs = Math.min(Math.max(expiresAtMs - this.#context.nowMs(), 0), 0x7fffffff)
-    this.#expiry = setTimeout(() => {
-      if (this.#context.nowMs() < expiresAtMs) {
-        this.#expireAt(expiresAtMs)
-        return
-      }
-      const error = new RequestError('expiredToken', 'the token has expired; send a new one')
-      this.#send({ type: 'authRevoked', code: codeOf(error), name: error.codeName, message: error.message })
-      this.#becomes(anonymous, null)
-    }, delayMs)
+  #expired(): void {
+    const error = new RequestError('expiredToken', 'the token has expired; send a new one')
+    this.#send({ type: 'authRevoked', code: codeOf(error), name: error.codeName, message: error.message })
+    this.#becomes(anonymous, null)
   }
 
   #ack(id: number): void {
@@ -697,12 +623,8 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
   }
 
   #sendEncoded(): void {
-    if (this.#isSlow || this.#isFull) {
-      this.#becomeSlow()
-      this.#holdBack(encoder.take())
-      return
-    }
-    this.#sink.send(encoder.view())
+    if (this.#slow !== null || this.#isFull) this.#becomeSlow()?.holdBack(encoder.take())
+    else this.#sink.send(encoder.view())
   }
 
   get #isFull(): boolean {
@@ -710,123 +632,24 @@ export class NativeSession implements Subscriber, WriteOrigin, TurnTaker {
   }
 
   /** Patches stop, answers are held back. As the socket drains, the session is brought to the server's state. */
-  #becomeSlow(): void {
-    if (this.#isClosed) return
-    for (const listener of this.#listeners.values()) this.#fallBehind(listener)
-    if (this.#isSlow) return
-    this.#isSlow = true
-    this.#context.counters.slowConsumers += 1
-    this.#slowDeadline = setTimeout(
-      () => this.#sink.close(closeReasons.slowConsumer),
-      this.#context.limits.slowConsumerDeadlineMs,
-    )
-  }
-
-  #fallBehind(listener: Listener): void {
-    if (listener.live.isMessages) return
-    if (this.#behind?.has(listener)) return
-    this.wire.unsubscribe(listener.live, this.#sink, listener.delivery)
-    this.#behind ??= new Map()
-    this.#behind.set(listener, this.#context.database.fallsBehind(listener))
-  }
-
-  #holdBack(bytes: Uint8Array): void {
-    if (this.#heldBack.length === 0) this.#heldBack = []
-    this.#heldBack.push(bytes)
-    this.#heldBackBytes += bytes.length + HELD_ANSWER_BYTES
-    if (this.#heldBackBytes > this.#context.limits.slowConsumerHardBytes) {
-      this.#sink.close(closeReasons.slowConsumer)
+  #becomeSlow(): SlowConsumer | null {
+    if (this.#isClosed) return null
+    if (this.#slow === null) {
+      this.#context.counters.slowConsumers += 1
+      this.#slow = new SlowConsumer(this.#context, this.#sink)
     }
-  }
-
-  /**
-   * Sends what fell behind the latest of each place that changed, then the answers held back, since an answer
-   * promises that what it speaks of has been sent: all in one frame, or as much as the socket takes.
-   */
-  #catchUp(): void {
-    const { slowConsumerSoftBytes: bytesMax } = this.#context.limits
-    const told: Listener[] = []
-    let answers = 0
-    const send = (): boolean => {
-      if (catchUpFrame.length > 0 && !this.#sink.send(catchUpFrame.view())) return false
-      catchUpFrame.reset()
-      for (const listener of told.splice(0)) this.#rejoin(listener)
-      for (const bytes of this.#heldBack.splice(0, answers)) {
-        this.#heldBackBytes -= bytes.length + HELD_ANSWER_BYTES
-      }
-      answers = 0
-      return true
-    }
-
-    catchUpFrame.reset()
-    for (const [listener, held] of this.#behind ?? []) {
-      if (catchUpFrame.length > bytesMax && !(send() && !this.#isFull)) return
-      if (this.#writeMissed(listener, held)) told.push(listener)
-    }
-    for (let next = this.#heldBack[0]; next !== undefined; next = this.#heldBack[answers]) {
-      const isLong = catchUpFrame.length > 0 && catchUpFrame.length + next.length > bytesMax
-      if (isLong && !(send() && !this.#isFull)) return
-      catchUpFrame.raw(next)
-      answers += 1
-    }
-    if (!send()) return
-    this.#isSlow = false
-    this.#behind = null
-    this.#heldBack = NOTHING
-    if (this.#slowDeadline !== null) clearTimeout(this.#slowDeadline)
-    this.#slowDeadline = null
-    this.#work()
-  }
-
-  /** @returns False when the listen ended instead. */
-  #writeMissed(listener: Listener, held: number | Behind): boolean {
-    const { database } = this.#context
-    const { live } = listener
-    const queryId = live.id
-    try {
-      if (typeof held === 'number') {
-        const { revision, value } = database.snapshotOf(listener)
-        encodeToClient(catchUpFrame, snapshotMessage(held, queryId, revision, value, warningFor(live)))
-        return true
-      }
-      const missed = database.missed(held, listener)
-      const { revision } = missed
-      if ('value' in missed) {
-        encodeToClient(catchUpFrame, { type: 'resync', queryId, revision, value: missed.value })
-      } else if (missed.step.length > 0) {
-        encodeToClient(catchUpFrame, { type: 'patch', queryId, revision, steps: [missed.step] })
-      }
-      return true
-    } catch (error) {
-      if (!(error instanceof RequestError)) throw error
-      // Its value has grown past what one read may take: this listen ends, the others go on.
-      database.unlisten(listener)
-      this.canceled(live, error)
-      return false
-    }
-  }
-
-  /** It was sent all it lacked: it hears of each change again. */
-  #rejoin(listener: Listener): void {
-    const held = this.#behind!.get(listener)
-    this.#behind!.delete(listener)
-    if (typeof held === 'object') this.#context.database.caughtUp(listener)
-    this.wire.subscribe(listener.live, this.#sink, listener.delivery)
+    for (const listener of this.#listeners.values()) this.#slow.fallsBehind(listener)
+    return this.#slow
   }
 
   #drop(listener: Listener): void {
-    const held = this.#behind?.get(listener)
-    if (held === undefined) {
-      this.wire.unsubscribe(listener.live, this.#sink, listener.delivery)
-      return
-    }
-    this.#behind!.delete(listener)
-    if (typeof held === 'object') this.#context.database.caughtUp(listener)
+    if (this.#slow?.forget(listener)) return
+    this.wire.unsubscribe(listener.live, this.#sink, listener.delivery)
   }
 }
 
 /** Whether serving it reads data: its cost is that of the data, and it sees what was written before it. */
-function isCostly({ type }: ToServer): boolean {
+function readsData({ type }: ToServer): boolean {
   return type === 'listen' || type === 'listenMessages' || type === 'get'
 }
 
@@ -841,15 +664,4 @@ function messagesKey(path: Path): string {
 
 function unreachable(message: never): never {
   throw new Error(`unhandled message ${JSON.stringify(message)}`)
-}
-
-function snapshotMessage(
-  id: number,
-  queryId: number,
-  revision: number,
-  value: Value,
-  warning: 'no_index' | null,
-): ToClient {
-  const snapshot = { type: 'snapshot' as const, id, queryId, revision, value }
-  return warning === null ? snapshot : { ...snapshot, warning }
 }

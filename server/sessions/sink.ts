@@ -1,5 +1,6 @@
 /**
- * Sink: all that a session sees of its connection. Transports implement it; sessions never see a socket.
+ * Sink: all that a session sees of its connection, and Driven: all that a connection sees of its session. Transports
+ * implement the one and drive the other; sessions never see a socket.
  */
 import type { CloseReason } from '../../protocol/index.ts'
 
@@ -17,6 +18,15 @@ export interface Sink {
   unsubscribe(topic: string): void
   /** Ends the connection; `closed` of the session follows. */
   close(reason: CloseReason): void
+}
+
+/** What drives a session, whatever its transport. */
+export interface Driven {
+  open(): void
+  receive(frame: Uint8Array): void
+  drained(): void
+  dropped(): void
+  closed(): void
 }
 
 /** Sends bytes to every connection subscribed to a topic, in order with what each was sent directly. */

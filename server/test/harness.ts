@@ -13,7 +13,8 @@ import {
   type ToClient,
   type ToServer,
 } from '../../protocol/index.ts'
-import { type ConfigValues, configFrom } from '../config.ts'
+import type { ConfigValues } from '../config.ts'
+import { configFrom } from '../config-load.ts'
 import { type RunningServer, type ServerParts, startServer } from '../server.ts'
 import { workerEntry } from './worker-entry.ts'
 

@@ -24,6 +24,7 @@ import type { Identity } from '../identity.ts'
 import { noIndex } from '../indexes.ts'
 import type { Listener, Subscriber, Wire } from '../listeners/listener.ts'
 import type { LiveQuery } from '../listeners/listener-tree.ts'
+import { Expiry } from '../sessions/expiry.ts'
 import { isPriorityPath } from '../write-entries.ts'
 import type { HttpRequest, OutStream, StreamReply } from './http.ts'
 import { HttpError } from './http-error.ts'
@@ -183,7 +184,7 @@ class EventStream implements Subscriber {
   #isBehind = false
   #isOver = false
   #deadline: NodeJS.Timeout | null = null
-  #expiry: NodeJS.Timeout | null = null
+  #expiry: Expiry | null = null
 
   constructor(request: StreamRequest, wire: EventStreamWire, parts: EventStreamParts, ended: () => void) {
     this.identity = request.identity
@@ -205,7 +206,11 @@ class EventStream implements Subscriber {
     this.#isWindowed = listener.live.window !== null
     this.#first = { value, steps, revision }
     wire.add(listener.live, this)
-    if (request.expiresAtMs !== null) this.#expireAt(request.expiresAtMs)
+    if (request.expiresAtMs !== null) {
+      this.#expiry = new Expiry(request.expiresAtMs, parts.nowMs, () =>
+        this.#finish(eventText('auth_revoked', 'credential is no longer valid')),
+      )
+    }
   }
 
   /** The head of the answer is out. */
@@ -307,15 +312,6 @@ class EventStream implements Subscriber {
     this.#put(now.value, now.revision)
   }
 
-  #expireAt(expiresAtMs: number): void {
-    // A timer holds at most 2^31 ms; later expiries are waited for in steps.
-    const delayMs = Math.min(Math.max(expiresAtMs - this.#parts.nowMs(), 0), 0x7fffffff)
-    this.#expiry = setTimeout(() => {
-      if (this.#parts.nowMs() < expiresAtMs) this.#expireAt(expiresAtMs)
-      else this.#finish(eventText('auth_revoked', 'credential is no longer valid'))
-    }, delayMs)
-  }
-
   /** Says why, and ends the stream. */
   #finish(event: string): void {
     if (this.#isOver) return
@@ -335,7 +331,7 @@ class EventStream implements Subscriber {
     if (this.#isOver) return
     this.#isOver = true
     if (this.#deadline !== null) clearTimeout(this.#deadline)
-    if (this.#expiry !== null) clearTimeout(this.#expiry)
+    this.#expiry?.cancel()
     this.wire.remove(this.#listener.live, this)
     this.#database.unlisten(this.#listener)
     this.#ended()

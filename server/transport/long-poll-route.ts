@@ -4,13 +4,8 @@
  */
 import { clip } from '../../protocol/index.ts'
 import { randomId } from '../random-id.ts'
-import {
-  closeScript,
-  farewellPage,
-  LongPoll,
-  type LongPollTopics,
-  startScript,
-} from '../sessions/long-poll.ts'
+import { LongPoll, type LongPollTopics } from '../sessions/long-poll.ts'
+import { closeScript, farewellPage, startScript } from '../sessions/long-poll-wire.ts'
 import type { FirebaseService } from './firebase-route.ts'
 import { type HttpReply, type HttpRequest, type HttpRoute, isReferrerAllowed, plain } from './http.ts'
 

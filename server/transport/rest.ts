@@ -2,23 +2,14 @@
  * REST: `/<path>.json`, as Firebase serves it: verbs, parameters, conditional writes and texts; and PATCH with
  * RFC 6902 and RFC 7396 documents beside Firebase's own form.
  */
-import {
-  hasIncrement,
-  type Path,
-  type Query,
-  RequestError,
-  type ResumePoint,
-  type Value,
-} from '../../protocol/index.ts'
+import { type Path, type Query, RequestError, type ResumePoint } from '../../protocol/index.ts'
 import type { Verifier } from '../auth.ts'
 import type { Database, ReadResult } from '../database.ts'
 import { type Databases, DEFAULT_DATABASE } from '../databases.ts'
 import type { Identity } from '../identity.ts'
-import type { Write } from '../log/log.ts'
-import { nodeHash } from '../node-hash.ts'
 import type { Turns } from '../sessions/turns.ts'
 import type { Entry } from '../store/store.ts'
-import { isPriorityPath, locationOf, setEntries, updateEntries } from '../write-entries.ts'
+import { isPriorityPath, setEntries, updateEntries } from '../write-entries.ts'
 import {
   type EventStreamCounters,
   type EventStreamLimits,
@@ -38,10 +29,10 @@ import { badRequest, errorReply, HttpError, READ_TOO_LARGE, WRITE_TOO_LARGE } fr
 import { mergePatchEntries, patchedEntries } from './patch-documents.ts'
 import { jsonBody } from './rest-json.ts'
 import { keyRangeOf, queryOf } from './rest-query.ts'
+import { etagOf, NULL_ETAG, ok, unquoted, wantsETag } from './rest-reply.ts'
 import {
   callbackOf,
   dispositionOf,
-  invalidKey,
   isExportOf,
   isRestPath,
   methodOf,
@@ -54,6 +45,7 @@ import {
   timeoutOf,
   writeSizeOf,
 } from './rest-request.ts'
+import { AS_SENT, checked, isStale, type RestRequest, readable, submit, written } from './rest-write.ts'
 
 export interface RestParts {
   databases: Databases
@@ -69,15 +61,9 @@ export interface RestParts {
   counters: EventStreamCounters & { errors: number }
 }
 
-/** One request, once it is known who asks for what. */
-interface Context {
-  request: HttpRequest
-  database: Database
-  identity: Identity
+interface Context extends RestRequest {
   /** When the identity's rights end. */
   expiresAtMs: number | null
-  /** Its last key may be `.priority`. */
-  path: Path
 }
 
 /** Attempts of an RFC 6902 patch against a value that others change meanwhile. */
@@ -305,28 +291,11 @@ class Rest {
   }
 }
 
-/** While a group is being published nothing is read: the next turn will do. */
-async function readable(database: Database): Promise<void> {
-  while (!database.isReadable) await new Promise((resolve) => setImmediate(resolve))
-}
-
 /** Until it is known what a client missed. */
 function prepared(database: Database, path: Path, query: Query | null, resume: ResumePoint): Promise<void> {
   return new Promise((resolve) => {
     if (database.prepareResume(path, query, resume, resolve)) resolve()
   })
-}
-
-/** Whether the client may read where it wrote. */
-async function mayRead({ database, identity, path }: Context): Promise<boolean> {
-  await readable(database)
-  try {
-    database.priority(identity, locationOf({ path, value: null }))
-    return true
-  } catch (error) {
-    if (error instanceof RequestError && error.kind === 'permissionDenied') return false
-    throw error
-  }
 }
 
 function readAt(
@@ -344,116 +313,6 @@ function readAt(
   }
 }
 
-/** What became of a write. */
-interface Stored {
-  /** Of its first location. */
-  value: Value
-  /** Whether server values took the place of what was sent. */
-  isResolved: boolean
-  /** Whether one of them counted on from what was there. */
-  holdsIncrement: boolean
-}
-
-/** The answer to a PATCH: what was sent, whatever became of its server values. */
-const AS_SENT: Stored = { value: null, isResolved: false, holdsIncrement: false }
-
-/** @throws {RequestError} */
-function submit(
-  { database, identity, path }: Context,
-  entries: readonly Entry[],
-  conditions: Partial<Pick<Write, 'expectedRevision' | 'expectedHash' | 'expectedAt'>> = {},
-): Promise<Stored> {
-  return new Promise((resolve, reject) => {
-    database.submit({
-      entries,
-      ...(entries.length === 0 ? { emptyAt: path } : {}),
-      identity,
-      expectedRevision: null,
-      isCheckOnly: false,
-      records: null,
-      ...conditions,
-      origin: {
-        written: (write) =>
-          resolve({
-            value: write.entries[0]?.value ?? null,
-            isResolved: write.entries !== entries,
-            holdsIncrement: entries.some(({ value }) => hasIncrement(value)),
-          }),
-        refused: (_write, error) => reject(error),
-        groupSettled() {},
-      },
-      id: 0,
-    })
-  })
-}
-
-/**
- * What was sent, unless it held server values: then what became of them. But an increment tells what was there before,
- * and so does the ETag of its sum: neither is for a client that may not read there.
- * @param sent What was sent, as its text.
- */
-async function written(context: Context, stored: Stored, sent: Buffer | string): Promise<HttpReply> {
-  const { query } = context.request
-  const headers: [string, string][] = []
-  const tellsMore = wantsETag(context.request) || (stored.isResolved && stored.holdsIncrement)
-  const isTold = !tellsMore || (await mayRead(context))
-  if (wantsETag(context.request) && isTold) headers.push(['ETag', etagOf(stored.value)])
-  const print = printOf(query)
-  if (print === 'silent') return { status: '204 No Content', headers, body: null }
-  if (stored.isResolved && (isTold || !stored.holdsIncrement)) {
-    return ok(jsonBody(stored.value, { isExport: false, isPretty: print === 'pretty' }), headers)
-  }
-  if (print === 'pretty') return ok(JSON.stringify(JSON.parse(String(sent)), null, 2), headers)
-  return ok(sent, headers)
-}
-
-/** Turns a refusal of a value's keys into Firebase's, which names the place. @throws {HttpError} {RequestError} */
-function checked<T>(body: Buffer, isUpdate: boolean, make: () => T): T {
-  try {
-    return make()
-  } catch (error) {
-    if (!(error instanceof RequestError)) throw error
-    throw invalidKey(body, isUpdate) ?? badRequest(`Invalid data; ${error.message}`)
-  }
-}
-
-function ok(
-  body: NonNullable<HttpReply['body']>,
-  headers: readonly (readonly [string, string])[],
-  type = 'application/json; charset=utf-8',
-): HttpReply {
-  return {
-    status: '200 OK',
-    headers: [
-      ['Content-Type', type],
-      ['Cache-Control', 'no-cache'],
-      // A browser must not take a string somebody stored for a page.
-      ['X-Content-Type-Options', 'nosniff'],
-      ...headers,
-    ],
-    body,
-  }
-}
-
-const NULL_ETAG = 'null_etag'
-
-function etagOf(value: Value): string {
-  return nodeHash(value) || NULL_ETAG
-}
-
-/** Firebase's ETags have no quotes; libraries add them. */
-function unquoted(etag: string): string {
-  return /^(?:W\/)?"(.*)"$/.exec(etag)?.[1] ?? etag
-}
-
-function wantsETag(request: HttpRequest): boolean {
-  return request.header('x-firebase-etag').toLowerCase() === 'true'
-}
-
 function refuseHeader(request: HttpRequest, name: string, method: string): void {
   if (request.header(name) !== '') throw badRequest(`${name} is not supported on ${method}`)
-}
-
-function isStale(error: unknown): boolean {
-  return error instanceof RequestError && error.kind === 'stale'
 }

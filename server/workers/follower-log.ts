@@ -3,8 +3,7 @@
  * end, go to the writing thread in the order in which they came, all of one event turn in one message.
  */
 import { Encoder, type Path, RequestError } from '../../protocol/index.ts'
-import { admin } from '../identity.ts'
-import type { CommitLog, Write, WriteOrigin } from '../log/log.ts'
+import { type CommitLog, emptyWrite, type Write, type WriteOrigin } from '../log/log.ts'
 import type { OnDisconnect } from '../on-disconnect.ts'
 import type { Presence } from '../presence.ts'
 import type { Entry } from '../store/store.ts'
@@ -57,7 +56,7 @@ export class FollowerLog implements CommitLog, OnDisconnect, Presence {
   }
 
   cancel(sessionId: string, path: Path, origin: WriteOrigin, id: number): void {
-    const write = answered(origin, id)
+    const write = emptyWrite(origin, id)
     if (this.#admits(write)) this.#push({ type: 'cancel', number: this.#await(write), sessionId, path })
   }
 
@@ -78,14 +77,14 @@ export class FollowerLog implements CommitLog, OnDisconnect, Presence {
     state: unknown,
     { identity, origin, id }: Pick<Write, 'identity' | 'origin' | 'id'>,
   ): void {
-    const write = answered(origin, id)
+    const write = emptyWrite(origin, id)
     if (!this.#admits(write)) return
     this.#present.add(sessionId)
     this.#push({ type: 'setPresence', number: this.#await(write), identity, sessionId, path, state })
   }
 
   end(sessionId: string, path: Path, origin: WriteOrigin, id: number): void {
-    const write = answered(origin, id)
+    const write = emptyWrite(origin, id)
     if (this.#admits(write)) this.#push({ type: 'endPresence', number: this.#await(write), sessionId, path })
   }
 
@@ -175,12 +174,6 @@ export class FollowerLog implements CommitLog, OnDisconnect, Presence {
       this.flush()
     })
   }
-}
-
-/** Stands for a request that is answered as a write is. */
-function answered(origin: WriteOrigin, id: number): Write {
-  const none = { entries: [], expectedRevision: null, isCheckOnly: false, records: null }
-  return { ...none, identity: admin, origin, id }
 }
 
 function restOf(write: Write): WriteRest {

@@ -3,7 +3,8 @@
  * writing thread writes, which this one follows group by group; what is to be written goes there.
  */
 import { createVerifier } from '../auth.ts'
-import { type ConfigValues, configFrom } from '../config.ts'
+import type { ConfigValues } from '../config.ts'
+import { configFrom } from '../config-load.ts'
 import { Front } from '../front.ts'
 import { createLogger, finishLog } from '../log.ts'
 import { Metrics } from '../metrics.ts'

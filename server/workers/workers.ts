@@ -6,7 +6,8 @@
  */
 import { Worker } from 'node:worker_threads'
 import { Encoder } from '../../protocol/index.ts'
-import { type Config, valuesOf } from '../config.ts'
+import type { Config } from '../config.ts'
+import { valuesOf } from '../config-load.ts'
 import type { Database } from '../database.ts'
 import type { Followers, LocalDatabases, OpenDatabase } from '../databases.ts'
 import type { Front } from '../front.ts'

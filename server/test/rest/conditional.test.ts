@@ -2,6 +2,8 @@
  * Conditional requests and patch documents: what is written depends on what is there, also when others write.
  */
 import { describe, expect, test } from 'vitest'
+import { configFrom } from '../../config-load.ts'
+import { createLogger } from '../../log.ts'
 import { nodeHash } from '../../node-hash.ts'
 import { type Asked, ask, errorOf, serveRest } from './rest-harness.ts'
 
@@ -160,6 +162,19 @@ describe('ETags', () => {
       [200, null],
       [200, null],
     ])
+  })
+
+  test('are left out without a denial: nobody has tried to read', async (t) => {
+    const lines: string[] = []
+    const logger = createLogger(configFrom({}).log, { stream: { write: (line) => void lines.push(line) } })
+    const server = await serveRest(t, { rules: { box: { '.write': true } }, parts: { logger } })
+
+    await ask(server, '/box.json', { method: 'PUT', body: 1, headers: ETAG })
+    const metrics = await (await fetch(`${server.url}/metrics`)).text()
+
+    expect(metrics).toMatch(/^hearth_denials_total 0$/m)
+    expect(metrics).toMatch(/^hearth_reads_total 0$/m)
+    expect(lines.filter((line) => line.includes('denied'))).toEqual([])
   })
 
   test('are refused where Firebase refuses them', async (t) => {

@@ -1,0 +1,107 @@
+/**
+ * Request line: the requests of one session that have to wait, in their order: for what they build on, or for the
+ * session's turn among all who read. The rest is served at once.
+ *
+ * INVARIANT: a request is served only when all that came before it on the same connection were.
+ */
+import { closeReasons } from '../../protocol/index.ts'
+import type { Sink } from './sink.ts'
+import type { Turns, TurnTaker } from './turns.ts'
+
+/** What a session does with its requests. */
+export interface RequestServer<R> {
+  /** Whether something has to come first; asked again whenever its turn comes. Sees to it that `work` is called then. */
+  mustWait(request: R): boolean
+  /** Whether it reads data, or as much work: such are served in turn. */
+  isCostly(request: R): boolean
+  /** @param size Of the message it came in. */
+  serve(request: R, size: number): void
+}
+
+export interface RequestLineContext {
+  /** Shared by all sessions of this thread. */
+  turns: Turns
+  /** Twice this may wait. */
+  limits: { frameBytesMax: number }
+}
+
+/** Requests one connection may have waiting; a client that pipelines more is not reading its answers. */
+const WAITING_MAX = 20_000
+
+/** What an idle session's list is: one empty array for all of them, never added to. */
+const NOTHING: never[] = []
+
+export class RequestLine<R> implements TurnTaker {
+  readonly #context: RequestLineContext
+  readonly #sink: Sink
+  readonly #server: RequestServer<R>
+  #waiting: { request: R; size: number }[] = NOTHING
+  #waitingSize = 0
+
+  constructor(context: RequestLineContext, sink: Sink, server: RequestServer<R>) {
+    this.#context = context
+    this.#sink = sink
+    this.#server = server
+  }
+
+  /** @returns Whether it was served; if not, it waits. */
+  accept(request: R, size: number): boolean {
+    const server = this.#server
+    const mustWait = this.#waiting.length > 0 || server.mustWait(request)
+    if (!mustWait && !server.isCostly(request)) {
+      server.serve(request, size)
+      return true
+    }
+    if (!mustWait && this.#context.turns.tryNow(() => server.serve(request, size))) return true
+    this.#add(request, size)
+    if (!mustWait) this.work()
+    return false
+  }
+
+  #add(request: R, size: number): void {
+    this.#waitingSize += size
+    if (this.#waiting.length >= WAITING_MAX || this.#waitingSize > 2 * this.#context.limits.frameBytesMax) {
+      this.giveUp()
+      return
+    }
+    if (this.#waiting.length === 0) this.#waiting = []
+    this.#waiting.push({ request, size })
+  }
+
+  /** Goes on with what had to wait. */
+  work(): void {
+    if (this.#waiting.length > 0) this.#context.turns.enter(this)
+  }
+
+  takeTurn(): boolean {
+    const next = this.#waiting[0]
+    if (next === undefined || this.#server.mustWait(next.request)) return false
+    this.#waiting.shift()
+    this.#waitingSize -= next.size
+    this.#server.serve(next.request, next.size)
+    return this.#waiting.length > 0
+  }
+
+  /** What the socket has not taken of a large answer counts towards what all of them may have in flight. */
+  countUnsent(): void {
+    if (this.#sink.bufferedBytes > 0) this.#context.turns.hold(this, this.#sink.bufferedBytes)
+    else this.drained()
+  }
+
+  /** The socket took some of what was waiting. */
+  drained(): void {
+    const { turns } = this.#context
+    if (turns.isHolding(this)) turns.hold(this, this.#sink.bufferedBytes)
+  }
+
+  /** The client asks for more than it may: nothing of it is served. */
+  giveUp(): void {
+    this.#waiting = NOTHING
+    this.#sink.close(closeReasons.rateLimited)
+  }
+
+  close(): void {
+    this.#waiting = NOTHING
+    this.#context.turns.leave(this)
+  }
+}
