@@ -1,7 +1,7 @@
 /**
  * Idle: memory of a subscribed connection on which nothing happens, and whether many of them make a busy path dearer.
  */
-import { inRounds } from '../rounds.ts'
+import { inRounds, medians } from '../rounds.ts'
 import { pause } from '../server-process.ts'
 import { subscribeAll } from '../subscribe-all.ts'
 import { pickSystems } from '../systems/all.ts'
@@ -18,24 +18,34 @@ export async function run({ seconds, flags }: ScenarioOptions): Promise<Table> {
   const connections = Number(flags['connections'] ?? 10_000)
   const usual = ['hearth', 'hearth-firebase', 'raw', 'redis', 'ws', 'socket.io']
   const { systems, notes } = pickSystems(flags['systems'], usual)
-  const { measured, failures } = await inRounds(1, systems, (system) => measure(system, connections, seconds))
+  const rounds = Number(flags['rounds'] ?? 1)
+  const { measured, failures } = await inRounds(rounds, systems, (system) =>
+    measure(system, connections, seconds),
+  )
   return {
     title: `idle: ${connections} subscribed connections on which nothing happens, each on a topic of its own`,
     columns: [
       ...['system', 'KiB/connection', 'MiB without', 'MiB with'],
       ...['busy path us/delivery without', 'with', 'change %'],
     ],
-    rows: measured.map(({ system, results }) => [system.name, ...results[0]!]),
+    rows: measured.map(({ system, results }) => {
+      const m = medians(results)
+      return [
+        ...[system.name, m.bytesPerConnection / 1024, m.bytesBefore / 2 ** 20, m.bytesAfter / 2 ** 20],
+        ...[m.without, m.withIdle, m.changePercent],
+      ]
+    }),
     notes: [
       'KiB: resident memory of the server, kernel buffers not counted',
       `busy path: ${BUSY.subscribers} further subscribers of one topic, ${BUSY.inFlight} updates in flight`,
+      `median of ${rounds} round${rounds === 1 ? '' : 's'}; change: of each round`,
       ...notes,
       ...failures,
     ],
   }
 }
 
-async function measure(system: System, connections: number, seconds: number): Promise<number[]> {
+async function measure(system: System, connections: number, seconds: number) {
   const server = await system.start()
   const busy = await UpdateStream.open(system, server, BUSY)
   const costOfBusy = async (): Promise<number> => {
@@ -57,8 +67,8 @@ async function measure(system: System, connections: number, seconds: number): Pr
   for (const connection of idle) connection.close()
   busy.close()
   await server.stop()
-  return [
-    ...[(bytesAfter - bytesBefore) / 1024 / connections, bytesBefore / 2 ** 20, bytesAfter / 2 ** 20],
-    ...[without, withIdle, (withIdle / without - 1) * 100],
-  ]
+  return {
+    ...{ bytesPerConnection: (bytesAfter - bytesBefore) / connections, bytesBefore, bytesAfter },
+    ...{ without, withIdle, changePercent: (withIdle / without - 1) * 100 },
+  }
 }
