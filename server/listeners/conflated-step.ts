@@ -55,6 +55,11 @@ export class ConflatedStep {
     }
   }
 
+  /** The sum of what `lengthOf` says of the values told so far and still the latest of their place. */
+  length(lengthOf: (value: Value) => number): number {
+    return lengthOfValues(this.#root, lengthOf)
+  }
+
   /**
    * The one step that all that was added comes to; null when nothing was. Begins anew.
    * @param path Of the query.
@@ -159,6 +164,13 @@ function countChanges(node: Node): number {
   let count = 0
   for (const child of node.children?.values() ?? []) count += countChanges(child)
   return count
+}
+
+function lengthOfValues(node: Node, lengthOf: (value: Value) => number): number {
+  if (node.isChanged) return lengthOf(node.value)
+  let length = 0
+  for (const child of node.children?.values() ?? []) length += lengthOfValues(child, lengthOf)
+  return length
 }
 
 function newNode(): Node {
