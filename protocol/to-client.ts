@@ -34,6 +34,11 @@ export interface Limits {
   frameBytesMax: number
   /** Listens one connection may hold. */
   listensMax: number
+  /** What one connection may ask for in a second; 0 is no limit. A server may not tell. */
+  messagesPerSecondMax?: number
+  messageBytesPerSecondMax?: number
+  /** Bytes of the values it is sent in answer to reads and listens. */
+  readBytesPerSecondMax?: number
 }
 
 export type ToClient =

@@ -133,7 +133,13 @@ export class NativeSession implements Subscriber, WriteOrigin, RequestServer<ToS
       epoch: this.#context.database.epoch,
       revision: this.#context.database.revision,
       pingIntervalMs: limits.pingIntervalMs,
-      limits: { frameBytesMax: limits.frameBytesMax, listensMax: limits.listensMax },
+      limits: {
+        frameBytesMax: limits.frameBytesMax,
+        listensMax: limits.listensMax,
+        messagesPerSecondMax: limits.messagesPerSecondMax,
+        messageBytesPerSecondMax: limits.messageBytesPerSecondMax,
+        readBytesPerSecondMax: limits.readBytesPerSecondMax,
+      },
     })
   }
 

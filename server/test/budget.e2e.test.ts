@@ -38,6 +38,15 @@ test('a publisher past its budget is refused with a hint, in one piece, while ot
   expect(new Set(others.map(name))).toEqual(new Set(['ack']))
 })
 
+test('a connection is told its budgets when it begins', async (t) => {
+  const budgets = { messagesPerSecondMax: 50, messageBytesPerSecondMax: 0, readBytesPerSecondMax: 65_536 }
+  const server = await serve(t, { rules: OPEN, config: { limits: budgets } })
+
+  const client = await BareClient.connect(t, server)
+
+  expect((await client.next('hello')).limits).toMatchObject(budgets)
+})
+
 test('what gives something back is served all the same', async (t) => {
   const server = await serve(t, { rules: OPEN, config: { limits: { messagesPerSecondMax: 20 } } })
   const client = await BareClient.connect(t, server)
