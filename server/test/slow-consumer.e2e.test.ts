@@ -11,7 +11,8 @@ import {
   encodeToServer,
   type ToClient,
 } from '../../protocol/index.ts'
-import { listen } from '../transport/websocket.ts'
+import type { Sink } from '../sessions/sink.ts'
+import { listen, type UpgradeRequest } from '../transport/websocket.ts'
 import { BareClient, type Cleanup, OPEN, path, serve, type TestServer } from './harness.ts'
 
 const MiB = 1024 * 1024
@@ -22,6 +23,8 @@ class StallingClient {
   readonly socket: Socket
   /** The messages of each frame. */
   readonly frames: ToClient[][] = []
+  /** Of the close frame, once there was one. */
+  closeCode: number | null = null
   #bytes = Buffer.alloc(0)
   #hasHead = false
   #wake: (() => void) | null = null
@@ -94,6 +97,7 @@ class StallingClient {
       if (this.#bytes.length < head + length) return
       const opcode = this.#bytes[0]! & 0x0f
       if (opcode === 2) this.frames.push(decodeToClient(this.#bytes.subarray(head, head + length)))
+      if (opcode === 8) this.closeCode = this.#bytes.readUInt16BE(head)
       this.#bytes = this.#bytes.subarray(head + length)
       this.#wake?.()
     }
@@ -344,6 +348,64 @@ test('answers to a client that does not read are held to a budget, then its conn
   await closed
 
   expect(greedy.heard.filter(({ type }) => type === 'pong')).toEqual([])
+  // The reason comes behind all that was in the socket already.
+  expect(greedy.closeCode).toBe(4001)
+})
+
+test('a client that is still full at its deadline is told why it is closed, once it reads', async (t) => {
+  const server = await serve(t, {
+    rules: OPEN,
+    config: { limits: { slowConsumerSoftBytes: 64 * 1024, slowConsumerDeadlineMs: 1000 } },
+  })
+  const writer = await BareClient.connect(t, server)
+  const slow = await StallingClient.listen(t, server, 'a')
+  await writer.ask({ type: 'listen', path: path('gone'), query: null })
+  slow.send({ type: 'onDisconnectSet', id: 2, path: path('gone'), value: true })
+  await slow.until(({ type }) => type === 'ack')
+  const closed = new Promise((resolve) => slow.socket.on('close', resolve))
+  await stall(slow, writer, 3)
+
+  // What it left for its end is done though it has not read yet.
+  await writer.next('patch', ({ steps }) => steps.some((step) => step[1] === true))
+  slow.socket.resume()
+  await closed
+
+  expect(slow.closeCode).toBe(4001)
+})
+
+test('a client that never reads does not keep its socket', async (t) => {
+  let endings = 0
+  const connected = new Promise<Sink>((resolve) => {
+    const route = {
+      ...{ path: '/v1', frames: 'binary' as const, frameBytesMax: MiB, backpressureBytesMax: 64 * 1024 },
+      ...{ idleTimeoutSeconds: 120, farewellMs: 50, refuse: () => null },
+      connect: (_request: UpgradeRequest, sink: Sink) => ({
+        open: () => resolve(sink),
+        ...{ receive() {}, drained() {}, dropped() {} },
+        closed: () => {
+          endings += 1
+        },
+      }),
+    }
+    const onBug = (error: unknown): void => {
+      throw error
+    }
+    const http = (): Promise<never> => Promise.reject(new Error('not asked'))
+    listen({ host: '127.0.0.1', port: 0, routes: [route], http, bodyBytesMax: MiB, onBug }).then(
+      (transport) => {
+        t.onTestFinished(() => transport.close())
+        StallingClient.open(t, transport.port).socket.pause()
+      },
+    )
+  })
+  const sink = await connected
+  while (sink.send(new Uint8Array(MiB)));
+
+  sink.close({ code: 4001, reason: 'slow consumer' })
+  const endingsAtOnce = endings
+  await expect.poll(() => sink.bufferedBytes, { timeout: 10_000 }).toBe(0)
+
+  expect([endingsAtOnce, endings]).toEqual([1, 1])
 })
 
 test('a listen asked for by a client that does not read takes nothing from those who do', async (t) => {

@@ -52,6 +52,8 @@ export interface WebSocketRoute {
   backpressureBytesMax: number
   /** Seconds without any traffic, pings included, until a connection counts as dead. */
   idleTimeoutSeconds: number
+  /** How long a socket that is full when it is to be closed may take to read on up to the reason. */
+  farewellMs?: number
 }
 
 export interface Transport extends Publisher {
@@ -84,6 +86,8 @@ export interface TransportOptions {
 
 /** The address is in use, or not this machine's. */
 export class ListenError extends Error {}
+
+const FAREWELL_MS = 10_000
 
 /** `LIBUS_LISTEN_EXCLUSIVE_PORT`: the binary knows it, its type file does not. */
 const LISTEN_EXCLUSIVE_PORT = 1
@@ -214,7 +218,7 @@ function addRoute(app: TemplatedApp, route: WebSocketRoute, onBug: (error: unkno
     open(ws) {
       guarded(onBug, () => {
         const data = ws.getUserData()
-        const sink = new WebSocketSink(ws, route.frames === 'binary')
+        const sink = new WebSocketSink(ws, route)
         data.sink = sink
         const connection = route.connect(data.request!, sink)
         data.request = null
@@ -229,6 +233,7 @@ function addRoute(app: TemplatedApp, route: WebSocketRoute, onBug: (error: unkno
     message(ws, message, isBinary) {
       guarded(onBug, () => {
         const { connection, sink } = ws.getUserData()
+        if (sink?.isLeaving === true) return
         if (!isBinary && route.frames === 'binary') {
           sink?.close(closeReasons.textFrame)
           return
@@ -237,7 +242,11 @@ function addRoute(app: TemplatedApp, route: WebSocketRoute, onBug: (error: unkno
       })
     },
     drain(ws) {
-      guarded(onBug, () => ws.getUserData().connection?.drained())
+      guarded(onBug, () => {
+        const { connection, sink } = ws.getUserData()
+        if (sink?.isLeaving === true) sink.takeLeave()
+        else connection?.drained()
+      })
     },
     dropped(ws) {
       // Called while uWebSockets.js walks its subscribers: an unsubscribe now frees what it walks on, and crashes the
@@ -247,12 +256,19 @@ function addRoute(app: TemplatedApp, route: WebSocketRoute, onBug: (error: unkno
     },
     close(ws) {
       guarded(onBug, () => {
-        const { connection, sink } = ws.getUserData()
+        const { sink } = ws.getUserData()
         sink?.detach()
-        connection?.closed()
+        endConnection(ws)
       })
     },
   })
+}
+
+function endConnection(ws: WebSocket<UserData>): void {
+  const data = ws.getUserData()
+  const { connection } = data
+  data.connection = null
+  connection?.closed()
 }
 
 /** An exception that reaches uWebSockets.js ends the process: a bug in one request must not end everyone's connections. */
@@ -267,11 +283,16 @@ function guarded(onBug: (error: unknown) => void, call: () => void): void {
 class WebSocketSink implements Sink {
   /** Null once closed: uWebSockets.js throws on any use of a closed socket. */
   #ws: WebSocket<UserData> | null
+  readonly #route: WebSocketRoute
   readonly #isBinary: boolean
+  /** Why it is being closed, while the socket is too full to take it. */
+  #farewell: CloseReason | null = null
+  #patience: NodeJS.Timeout | null = null
 
-  constructor(ws: WebSocket<UserData>, isBinary: boolean) {
+  constructor(ws: WebSocket<UserData>, route: WebSocketRoute) {
     this.#ws = ws
-    this.#isBinary = isBinary
+    this.#route = route
+    this.#isBinary = route.frames === 'binary'
   }
 
   get bufferedBytes(): number {
@@ -296,11 +317,37 @@ class WebSocketSink implements Sink {
     this.#ws?.unsubscribe(topic)
   }
 
+  /**
+   * uWebSockets.js drops a close frame, as any other, that finds the socket full: it waits until there is room, though not
+   * for ever. The session ends at once all the same.
+   */
   close(reason: CloseReason): void {
-    this.#ws?.end(reason.code, reason.reason)
+    const ws = this.#ws
+    if (ws === null || this.#farewell !== null) return
+    if (!this.#isFull) {
+      ws.end(reason.code, reason.reason)
+      return
+    }
+    this.#farewell = reason
+    this.#patience = setTimeout(() => this.#ws?.close(), this.#route.farewellMs ?? FAREWELL_MS).unref()
+    endConnection(ws)
+  }
+
+  get isLeaving(): boolean {
+    return this.#farewell !== null
+  }
+
+  /** The socket took some of what was waiting. */
+  takeLeave(): void {
+    if (!this.#isFull) this.#ws?.end(this.#farewell!.code, this.#farewell!.reason)
+  }
+
+  get #isFull(): boolean {
+    return this.bufferedBytes > this.#route.backpressureBytesMax
   }
 
   detach(): void {
+    if (this.#patience !== null) clearTimeout(this.#patience)
     this.#ws = null
   }
 }
