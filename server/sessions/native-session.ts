@@ -43,7 +43,8 @@ import { SlowConsumer, type SlowConsumerLimits } from './slow-consumer.ts'
 import type { SnapshotCache } from './snapshot-cache.ts'
 import type { Turns } from './turns.ts'
 
-export interface SessionLimits extends Limits, BudgetLimits, SlowConsumerLimits {
+export interface SessionLimits
+  extends Omit<Limits, keyof BudgetLimits>, BudgetLimits, SlowConsumerLimits {
   pingIntervalMs: number
 }
 
