@@ -30,6 +30,8 @@ export interface RunningServer {
   drain(): Promise<void>
   /** Has a worker thread end by an exception, for tests of what follows. */
   failWorker?(thread: number): void
+  /** Has a worker thread use up its memory, likewise. */
+  fillWorker?(thread: number): void
   /** Has a worker thread do nothing, likewise. @returns Has it go on. */
   stallWorker?(thread: number): () => void
   /** Ends everything without telling clients first; what is queued is still flushed. */
@@ -46,6 +48,8 @@ export interface ServerParts {
   workerEntry?: URL
   /** How long a worker thread may follow nothing before it is given up. */
   workerLagMsMax?: number
+  /** Memory of a worker thread's heap. */
+  workerHeapMiBMax?: number
 }
 
 /** Clients of a server that goes away come back over this long, so that the next one is not met by all at once. */
@@ -82,6 +86,7 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
           logger,
           entry: parts.workerEntry,
           lagMsMax: parts.workerLagMsMax,
+          heapMiBMax: parts.workerHeapMiBMax,
           onBug,
         })
   const front = new Front({
@@ -154,6 +159,7 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
         ? {}
         : {
             failWorker: (thread: number) => workers.fail(thread),
+            fillWorker: (thread: number) => workers.fill(thread),
             stallWorker: (thread: number) => workers.stall(thread),
           }),
       drain: () => {

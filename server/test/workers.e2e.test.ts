@@ -202,6 +202,23 @@ test('a worker that dies is replaced; what its clients left for their end is don
   expect(text).toMatch(/^hearth_worker_restarts_total\{worker="0"\} 1$/m)
 }, 30_000)
 
+test('a worker whose memory is nearly used up ends in good order and is replaced; the others go on', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: TWO, parts: { workerHeapMiBMax: 64 } })
+  const { writer, other } = await clientOnEach(t, server)
+  await writer.ask({ type: 'listen', path: path('status'), query: null })
+  await other.ask({ type: 'onDisconnectSet', path: path('status'), value: 'gone' })
+
+  server.fillWorker!(1)
+
+  expect((await other.closed).code).toBe(4000)
+  await writer.next('patch', ({ steps }) => steps.some((step) => step[1] === 'gone'))
+  const again = await untilServedBy(t, server, '1')
+  expect(await again.ask({ type: 'set', path: path('status'), value: 'back' })).toMatchObject({ type: 'ack' })
+  await writer.next('patch', ({ steps }) => steps.some((step) => step[1] === 'back'))
+  const text = await (await fetch(`${server.url}/metrics`)).text()
+  expect(text).toMatch(/^hearth_worker_restarts_total\{worker="0"\} 1$/m)
+}, 30_000)
+
 test('a server that closes while a worker starts takes nobody with it', async (t) => {
   for (const afterMs of [120, 200, 280, 360]) {
     const server = await serve(t, { rules: OPEN, config: TWO })

@@ -57,6 +57,8 @@ export async function runFollower(
       switch (notice.type) {
         case 'fail':
           throw new Error('told to fail')
+        case 'fill':
+          return fillMemory()
         case 'stall':
           Atomics.wait(notice.flag, 0, 0)
           return
@@ -129,6 +131,12 @@ export async function runFollower(
   })
   front.isReady = true
   await link.ask('ready', null)
+}
+
+/** Within event turns, as what clients make a thread keep would. */
+function fillMemory(kept: object[] = []): void {
+  for (let i = 0; i < 10_000; i++) kept.push({ text: `${i}` })
+  setImmediate(() => fillMemory(kept))
 }
 
 /** Settings, and long polls: whatever REST cannot mean, since its keys have no dot. */

@@ -37,6 +37,8 @@ export type ToFollower =
   | { type: 'end' }
   /** End by an exception nobody catches: for tests. */
   | { type: 'fail' }
+  /** Keep more and more in memory: for tests. */
+  | { type: 'fill' }
   /** Do nothing at all until the flag is no longer 0: for tests. */
   | { type: 'stall'; flag: Int32Array }
 

@@ -79,6 +79,7 @@ export async function serveProxied(
     method,
     path,
     query: new URLSearchParams(query),
+    remoteAddress: '',
     header: (name) => byName.get(name) ?? '',
     body: async (bytesMax) => {
       if ((body?.length ?? 0) > bytesMax) throw new BodyError('tooLarge')

@@ -32,6 +32,8 @@ export interface WorkersOptions {
   entry?: URL | undefined
   /** A follower that has not read for so long, though there is something to read, is given up. */
   lagMsMax?: number | undefined
+  /** Memory of a thread's heap; V8's own limit by default. */
+  heapMiBMax?: number | undefined
   onBug(error: unknown): void
 }
 
@@ -180,6 +182,11 @@ export class Workers implements Followers {
     this.#followers.get(thread)?.link.send({ type: 'fail' })
   }
 
+  /** Has a thread use up its memory: for tests. */
+  fill(thread: number): void {
+    this.#followers.get(thread)?.link.send({ type: 'fill' })
+  }
+
   /** Has a thread do nothing: for tests. @returns Has it go on. */
   stall(thread: number): () => void {
     const flag = new Int32Array(new SharedArrayBuffer(4))
@@ -196,7 +203,7 @@ export class Workers implements Followers {
 
   /** @returns Resolves once it serves, or rejects when it ends before. */
   #spawn(thread: number): Promise<void> {
-    const { config, entry } = this.#options
+    const { config, entry, heapMiBMax } = this.#options
     const data: FollowerData = {
       thread,
       config: valuesOf(config),
@@ -204,7 +211,11 @@ export class Workers implements Followers {
       cursors: this.#ring.cursors,
       sessionCounts: this.#sessionCounts,
     }
-    const worker = new Worker(entry ?? new URL(ENTRY), { workerData: data, name: `hearth worker ${thread}` })
+    const worker = new Worker(entry ?? new URL(ENTRY), {
+      workerData: data,
+      name: `hearth worker ${thread}`,
+      ...(heapMiBMax === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: heapMiBMax } }),
+    })
     return new Promise((resolve, reject) => {
       const startedMs = performance.now()
       let problem = new Error(`worker ${thread} ended before it served`)
