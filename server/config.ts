@@ -131,7 +131,7 @@ export const declared = {
     readBytesPerSecondMax: option(
       bytes(0, 64 * GiB),
       256 * MiB,
-      'Bytes of values one connection reads in a second, listens included; 0 is no limit.',
+      'Bytes of values one connection, or one client of REST, reads in a second, listens included; 0 is no limit.',
     ),
     slowConsumerSoftBytes: option(
       bytes(16 * KiB, GiB),
@@ -167,6 +167,16 @@ export const declared = {
       whole(1, 10_000_000),
       20_000,
       'Connections with reads or listens that wait for their turn, past which new connections are refused.',
+    ),
+    waitingBytesMax: option(
+      bytes(64 * KiB, 64 * GiB),
+      256 * MiB,
+      'Requests that wait, over all connections, past which further ones are refused for now.',
+    ),
+    answerBytesMax: option(
+      bytes(MiB, 64 * GiB),
+      256 * MiB,
+      'Values held by REST until their clients have read them, past which reads are refused; one client may have a quarter.',
     ),
     // uWebSockets.js counts idle time in seconds, from 8 to 960. Firebase's SDK speaks every 45 s.
     idleTimeoutMs: option(

@@ -14,9 +14,11 @@ import { OpenSessions } from './sessions/open-sessions.ts'
 import type { Publisher } from './sessions/sink.ts'
 import { SnapshotCache } from './sessions/snapshot-cache.ts'
 import { Turns } from './sessions/turns.ts'
+import { WaitingRoom } from './sessions/waiting-room.ts'
 import { FirebaseService, firebaseRoute } from './transport/firebase-route.ts'
 import { type HttpRoute, httpHandler } from './transport/http.ts'
 import { restRoute } from './transport/rest.ts'
+import { Answers } from './transport/rest-answers.ts'
 import { listen, type Transport, type WebSocketRoute } from './transport/websocket.ts'
 
 export interface FrontParts {
@@ -74,12 +76,14 @@ export class Front {
     const makePushId = pushIdMaker(random)
     const pushId = (): string => makePushId(nowMs())
     const turns = new Turns({ bytesInFlightMax: config.limits.snapshotBytesInFlightMax, onBug })
+    const waitingRoom = new WaitingRoom(config.limits.waitingBytesMax)
     const firebase = new FirebaseService({
       config,
       databases,
       sessions,
       verifier,
       turns,
+      waitingRoom,
       metrics,
       logger,
       nowMs,
@@ -89,12 +93,15 @@ export class Front {
     this.#firebase = firebase
     const { limits, allowedOrigins } = config
     const { counters, contentType } = metrics
+    const answers = new Answers(limits, counters)
     const transport = await listen({
       host: config.host,
       port,
       isShared,
       routes: [
-        nativeRoute({ config, databases, sessions, turns, verifier, metrics, logger, nowMs, pushId }),
+        nativeRoute({
+          ...{ config, databases, sessions, turns, waitingRoom, verifier, metrics, logger, nowMs, pushId },
+        }),
         firebaseRoute(firebase, config),
       ],
       http: httpHandler({
@@ -102,7 +109,7 @@ export class Front {
         metrics: async () => ({ contentType, text: await doors.metricsText() }),
         routes: [
           ...doors.routes(firebase, this.#topics),
-          restRoute({ databases, verifier, turns, nowMs, pushId, limits, counters, allowedOrigins }),
+          restRoute({ databases, verifier, turns, answers, nowMs, pushId, limits, counters, allowedOrigins }),
         ],
         allowedOrigins,
       }),
@@ -116,6 +123,9 @@ export class Front {
     this.#transport = transport
     metrics.gauge('connections', () => sessions.ownSize)
     metrics.gauge('sessionsWaiting', () => turns.waiting)
+    metrics.gauge('waitingBytes', () => waitingRoom.bytes)
+    metrics.gauge('answerBytesInFlight', () => turns.bytesInFlight)
+    metrics.gauge('restAnswerBytes', () => answers.bytesUnderWay)
     metrics.gauge('databases', () => databases.size)
     const sum = (of: (open: OpenDatabase) => number): number => {
       let count = 0
@@ -163,6 +173,7 @@ interface NativeRouteParts {
   databases: Databases
   sessions: OpenSessions
   turns: Turns
+  waitingRoom: WaitingRoom
   verifier: Verifier
   metrics: Metrics
   logger: Logger
@@ -171,7 +182,7 @@ interface NativeRouteParts {
 }
 
 function nativeRoute(parts: NativeRouteParts): WebSocketRoute {
-  const { config, databases, sessions, turns, verifier, metrics, logger, nowMs, pushId } = parts
+  const { config, databases, sessions, turns, waitingRoom, verifier, metrics, logger, nowMs, pushId } = parts
   const { limits } = config
   const contexts = new Map<OpenDatabase, NativeSessionContext>()
   const contextOf = (open: OpenDatabase): NativeSessionContext => {
@@ -186,7 +197,7 @@ function nativeRoute(parts: NativeRouteParts): WebSocketRoute {
       const snapshots = new SnapshotCache()
       database.addWire(snapshots)
       context = {
-        ...{ database, wire, snapshots, turns, onDisconnect, presence, verifier },
+        ...{ database, wire, snapshots, turns, waitingRoom, onDisconnect, presence, verifier },
         ...{ nowMs, pushId, limits, counters, ended },
       }
       contexts.set(open, context)

@@ -27,6 +27,10 @@ const COUNTERS = {
   errors: ['hearth_errors_total', 'Requests answered with an error, denials included.'],
   deliveries: ['hearth_fanout_deliveries_total', 'Patches handed to connections, one for each connection.'],
   deliveredBytes: ['hearth_fanout_bytes_total', 'Bytes of these patches.'],
+  rateLimited: [
+    'hearth_rate_limited_total',
+    'Requests refused for now: past a budget, or while too many wait.',
+  ],
   slowConsumers: [
     'hearth_slow_consumers_total',
     'Times a connection fell behind and was brought up to date later.',
@@ -40,6 +44,12 @@ const GAUGES = {
   connections: ['hearth_connections', 'Connections open.'],
   listeners: ['hearth_listeners', 'Listeners held by connections.'],
   sessionsWaiting: ['hearth_sessions_waiting', 'Connections in line to have a read or a listen served.'],
+  waitingBytes: ['hearth_waiting_bytes', 'Requests that wait for their turn or for a write before them.'],
+  answerBytesInFlight: [
+    'hearth_answer_bytes_in_flight',
+    'Answers waiting in sockets, for which reads and listens wait.',
+  ],
+  restAnswerBytes: ['hearth_rest_answer_bytes', 'Values held by REST until their clients have read them.'],
   databases: ['hearth_databases', 'Databases open.'],
   indexesBuilding: ['hearth_indexes_building', 'Indexes that rules declare and that are not built yet.'],
 } as const satisfies Record<string, readonly [name: string, help: string]>

@@ -40,6 +40,12 @@ export class Budget {
     return Math.max(this.#messages.spend(1), this.#bytes.spend(bytes))
   }
 
+  /** Refuses messages for so long, whatever is in hand. @returns Milliseconds to wait before the next one. */
+  shut(ms: number): number {
+    this.#messages.shut(ms)
+    return ms
+  }
+
   /** Known only once a read is answered, so that a read is served while anything is left. */
   spendOnRead(bytes: number): void {
     this.#reads.spend(bytes)
@@ -56,7 +62,8 @@ export class Budget {
   }
 }
 
-class Bucket {
+/** So much a second, with a second's worth in hand. */
+export class Bucket {
   readonly #perSecond: number
   readonly #nowMs: () => number
   #left: number
@@ -65,7 +72,8 @@ class Bucket {
   /** What was asked for while it was shut; forgotten as fast as the bucket fills. */
   #refused = 0
 
-  constructor(perSecond: number, nowMs: () => number) {
+  /** @param perSecond 0 is no limit. */
+  constructor(perSecond: number, nowMs: () => number = () => performance.now()) {
     this.#perSecond = perSecond === 0 ? Number.POSITIVE_INFINITY : perSecond
     this.#nowMs = nowMs
     this.#left = this.#perSecond
@@ -87,6 +95,18 @@ class Bucket {
   spend(amount: number): number {
     this.#left -= amount
     return this.waitMs
+  }
+
+  shut(ms: number): void {
+    this.#left = Math.min(this.#left, 0)
+    this.#shutUntilMs = this.#nowMs() + ms
+  }
+
+  /** Whether all of a second's worth is in hand. */
+  get isFull(): boolean {
+    if (this.#left === Number.POSITIVE_INFINITY) return true
+    const filled = ((this.#nowMs() - this.#filledAtMs) / 1000) * this.#perSecond
+    return this.#left + filled >= this.#perSecond
   }
 
   get waitMs(): number {

@@ -40,6 +40,7 @@ import type { SessionCounters } from './native-session.ts'
 import { RequestLine, type RequestServer } from './request-line.ts'
 import type { Sink } from './sink.ts'
 import type { Turns } from './turns.ts'
+import type { WaitingRoom } from './waiting-room.ts'
 
 export interface FirebaseSessionLimits extends OutboxLimits, BudgetLimits {
   /** Longest message, UTF-16 units. */
@@ -58,6 +59,8 @@ export interface FirebaseSessionContext {
   counters: SessionCounters
   /** Shared with all other sessions of this thread. */
   turns: Turns
+  /** Likewise shared. */
+  waitingRoom: WaitingRoom
   /** Tell clients why rules refused. */
   isDev: boolean
   /** Called once when a session has ended. */

@@ -43,6 +43,7 @@ import { FirebaseSession, type FirebaseSessionContext } from './firebase-session
 import { FirebaseWire } from './firebase-wire.ts'
 import type { Publisher, Sink } from './sink.ts'
 import { Turns } from './turns.ts'
+import { WaitingRoom } from './waiting-room.ts'
 
 interface Asked {
   path: Path
@@ -111,7 +112,8 @@ class Client implements Sink {
     // Alone in its line, so that what it asks is served at once.
     const turns = new Turns({ bytesInFlightMax: Number.POSITIVE_INFINITY, onBug: context.onBug })
     const options = { id: 'session', sink: this, host: 'test', afterwards: null }
-    this.session = new FirebaseSession({ ...context, turns }, options)
+    const waitingRoom = new WaitingRoom(Number.POSITIVE_INFINITY)
+    this.session = new FirebaseSession({ ...context, turns, waitingRoom }, options)
     this.session.open()
     if (isSlow) this.bufferedBytes = FULL_BYTES
     const body = { p: `/${path.join('/')}`, h: '', ...(tag === null ? {} : { q: wireQuery(query!), t: tag }) }

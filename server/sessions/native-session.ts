@@ -42,15 +42,16 @@ import type { Sink } from './sink.ts'
 import { SlowConsumer, type SlowConsumerLimits } from './slow-consumer.ts'
 import type { SnapshotCache } from './snapshot-cache.ts'
 import type { Turns } from './turns.ts'
+import type { WaitingRoom } from './waiting-room.ts'
 
-export interface SessionLimits
-  extends Omit<Limits, keyof BudgetLimits>, BudgetLimits, SlowConsumerLimits {
+export interface SessionLimits extends Omit<Limits, keyof BudgetLimits>, BudgetLimits, SlowConsumerLimits {
   pingIntervalMs: number
 }
 
 export interface SessionCounters {
   slowConsumers: number
   errors: number
+  rateLimited: number
 }
 
 /** What all native sessions of one database share; a session itself is kept small, for there are many. */
@@ -60,6 +61,8 @@ export interface NativeSessionContext {
   snapshots: SnapshotCache
   /** Shared by all databases of the server. */
   turns: Turns
+  /** Likewise. */
+  waitingRoom: WaitingRoom
   onDisconnect: OnDisconnect
   presence: Presence
   verifier: Verifier
@@ -71,6 +74,9 @@ export interface NativeSessionContext {
   /** Called once when a session has ended. */
   ended(session: NativeSession): void
 }
+
+/** Other connections' requests are served meanwhile. */
+const FULL_RETRY_MS = 1000
 
 /** These give something back, or keep the connection. */
 const ALWAYS_SERVED: ReadonlySet<string> = new Set([
@@ -288,11 +294,9 @@ export class NativeSession implements Subscriber, WriteOrigin, RequestServer<ToS
     this.#line.work()
   }
 
-  #refuseForNow(id: number, waitMs: number): void {
-    this.#fail(
-      id,
-      new RequestError('rateLimited', 'more than this connection may ask for in a second', waitMs),
-    )
+  #refuseForNow(id: number, waitMs: number, why = 'more than this connection may ask for in a second'): void {
+    this.#context.counters.rateLimited += 1
+    this.#fail(id, new RequestError('rateLimited', why, waitMs))
   }
 
   #accept(message: ToServer): void {
@@ -302,6 +306,11 @@ export class NativeSession implements Subscriber, WriteOrigin, RequestServer<ToS
   }
 
   // RequestServer
+
+  refuse({ id }: ToServer): void {
+    // What it sends next is refused, too: nothing may overtake this.
+    this.#refuseForNow(id, this.#budget.shut(FULL_RETRY_MS), 'too many requests are waiting')
+  }
 
   mustWait(message: ToServer): boolean {
     if (this.#isVerifying) return true
@@ -350,6 +359,7 @@ export class NativeSession implements Subscriber, WriteOrigin, RequestServer<ToS
   #assertMayReadMore(): void {
     const waitMs = this.#budget.readWaitMs
     if (waitMs === 0) return
+    this.#context.counters.rateLimited += 1
     throw new RequestError('rateLimited', 'more than this connection may read in a second', waitMs)
   }
 

@@ -15,6 +15,7 @@ import type { Delivery, Step, Value } from '../../protocol/index.ts'
 import type { DataView } from '../../rules/index.ts'
 import { ConflatedStep } from '../listeners/conflated-step.ts'
 import type { LiveQuery } from '../listeners/listener-tree.ts'
+import { lengthOfValue } from '../value-length.ts'
 
 /** The state that everyone has been shown or, while a group is being published, is about to be. */
 export interface Present {
@@ -181,17 +182,6 @@ function lengthOfSteps(steps: readonly Step[]): number {
   for (const step of steps) {
     for (let i = 1; i < step.length; i += 2) length += lengthOfValue(step[i] as Value)
   }
-  return length
-}
-
-/** What a leaf takes beside its text, about. */
-const LEAF_LENGTH = 16
-
-function lengthOfValue(value: Value): number {
-  if (typeof value === 'string') return LEAF_LENGTH + value.length
-  if (typeof value !== 'object' || value === null) return LEAF_LENGTH
-  let length = LEAF_LENGTH
-  for (const key in value) length += key.length + lengthOfValue(value[key]!)
   return length
 }
 

@@ -7,6 +7,7 @@
 import { closeReasons } from '../../protocol/index.ts'
 import type { Sink } from './sink.ts'
 import type { Turns, TurnTaker } from './turns.ts'
+import type { WaitingRoom } from './waiting-room.ts'
 
 /** What a session does with its requests. */
 export interface RequestServer<R> {
@@ -16,17 +17,25 @@ export interface RequestServer<R> {
   isCostly(request: R): boolean
   /** @param size Of the message it came in. */
   serve(request: R, size: number): void
+  /** Requests of all connections take too much. Where the wire has no error that says to wait, the connection is closed. */
+  refuse?(request: R): void
 }
 
 export interface RequestLineContext {
   /** Shared by all sessions of this thread. */
   turns: Turns
+  /** Likewise. */
+  waitingRoom: WaitingRoom
   /** Twice this may wait. */
   limits: { frameBytesMax: number }
 }
 
 /** Requests one connection may have waiting; a client that pipelines more is not reading its answers. */
 const WAITING_MAX = 20_000
+/** When requests of all connections take too much, each may still have a first one of this size waiting, */
+const FIRST_SIZE_ALWAYS = 16 * 1024
+/** or, where none can be refused, so much. */
+const WAITING_SIZE_ALWAYS = 64 * 1024
 
 /** What an idle session's list is: one empty array for all of them, never added to. */
 const NOTHING: never[] = []
@@ -59,13 +68,22 @@ export class RequestLine<R> implements TurnTaker {
   }
 
   #add(request: R, size: number): void {
-    this.#waitingSize += size
-    if (this.#waiting.length >= WAITING_MAX || this.#waitingSize > 2 * this.#context.limits.frameBytesMax) {
+    const { limits, waitingRoom } = this.#context
+    const isFirst = this.#waiting.length === 0
+    const canRefuse = this.#server.refuse !== undefined
+    if (canRefuse && waitingRoom.isFull && !(isFirst && size <= FIRST_SIZE_ALWAYS)) {
+      this.#server.refuse!(request)
+      return
+    }
+    const sizeMax = !canRefuse && waitingRoom.isFull ? WAITING_SIZE_ALWAYS : 2 * limits.frameBytesMax
+    if (this.#waiting.length >= WAITING_MAX || this.#waitingSize + size > sizeMax) {
       this.giveUp()
       return
     }
-    if (this.#waiting.length === 0) this.#waiting = []
+    if (isFirst) this.#waiting = []
     this.#waiting.push({ request, size })
+    this.#waitingSize += size
+    waitingRoom.enter(size)
   }
 
   /** Goes on with what had to wait. */
@@ -78,6 +96,7 @@ export class RequestLine<R> implements TurnTaker {
     if (next === undefined || this.#server.mustWait(next.request)) return false
     this.#waiting.shift()
     this.#waitingSize -= next.size
+    this.#context.waitingRoom.leave(next.size)
     this.#server.serve(next.request, next.size)
     return this.#waiting.length > 0
   }
@@ -96,12 +115,18 @@ export class RequestLine<R> implements TurnTaker {
 
   /** The client asks for more than it may: nothing of it is served. */
   giveUp(): void {
-    this.#waiting = NOTHING
+    this.#forget()
     this.#sink.close(closeReasons.rateLimited)
   }
 
   close(): void {
-    this.#waiting = NOTHING
+    this.#forget()
     this.#context.turns.leave(this)
+  }
+
+  #forget(): void {
+    this.#context.waitingRoom.leave(this.#waitingSize, this.#waiting.length)
+    this.#waiting = NOTHING
+    this.#waitingSize = 0
   }
 }

@@ -47,6 +47,33 @@ test('a connection is told its budgets when it begins', async (t) => {
   expect((await client.next('hello')).limits).toMatchObject(budgets)
 })
 
+test('requests that wait take a bounded memory over all connections; past it they are refused in one piece', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: { workers: 1, limits: { waitingBytesMax: 65_536 } } })
+  const greedy = await BareClient.connect(t, server)
+  const other = await BareClient.connect(t, server)
+  const encoder = new Encoder()
+  encodeToServer(encoder, { type: 'set', id: 1, path: path('a'), value: 1 })
+  const ids = Array.from({ length: 1000 }, (_, n) => n + 2)
+  // Each waits for the write before it.
+  for (const id of ids) encodeToServer(encoder, { type: 'get', id, path: path('a'), query: null })
+
+  greedy.sendBytes(encoder.take())
+  other.send({ type: 'set', path: path('b'), value: 1 })
+  const read = await other.ask({ type: 'get', path: path('b'), query: null })
+  const answers = await Promise.all(ids.map((id) => greedy.answer(id)))
+
+  const names = answers.map(name)
+  const firstRefused = names.indexOf('rate_limited')
+  expect(firstRefused).toBeGreaterThan(100)
+  expect(new Set(names.slice(0, firstRefused))).toEqual(new Set(['value']))
+  expect(new Set(names.slice(firstRefused))).toEqual(new Set(['rate_limited']))
+  expect(answers.at(-1)).toMatchObject({ retryAfterMs: expect.any(Number) })
+  expect(read).toMatchObject({ type: 'value', value: 1 })
+  const text = await (await fetch(`${server.url}/metrics`)).text()
+  expect(text).toMatch(/^hearth_waiting_bytes 0$/m)
+  expect(text).toMatch(new RegExp(`^hearth_rate_limited_total ${1000 - firstRefused}$`, 'm'))
+})
+
 test('what gives something back is served all the same', async (t) => {
   const server = await serve(t, { rules: OPEN, config: { limits: { messagesPerSecondMax: 20 } } })
   const client = await BareClient.connect(t, server)

@@ -28,6 +28,7 @@ import { Expiry } from '../sessions/expiry.ts'
 import { isPriorityPath } from '../write-entries.ts'
 import type { HttpRequest, OutStream, StreamReply } from './http.ts'
 import { HttpError } from './http-error.ts'
+import type { Answers } from './rest-answers.ts'
 import { type JsonForm, jsonPieces, restValue } from './rest-json.ts'
 
 export interface EventStreamLimits {
@@ -47,12 +48,15 @@ export interface EventStreamParts {
   nowMs(): number
   limits: EventStreamLimits
   counters: EventStreamCounters
+  answers: Answers
 }
 
 export interface StreamRequest {
   request: HttpRequest
   database: Database
   identity: Identity
+  /** Whose budget it is; null for an admin. */
+  client: string | null
   expiresAtMs: number | null
   path: Path
   query: Query | null
@@ -68,6 +72,8 @@ export function resumePointOf(request: HttpRequest): ResumePoint | null {
 }
 
 const KEEP_ALIVE_MS = 30_000
+/** Who is behind looks again so often whether there is memory for a whole value. */
+const FULL_MS = 100
 
 /** All event streams of a server: a wire for each database that has had one. */
 export class EventStreams {
@@ -179,6 +185,10 @@ class EventStream implements Subscriber {
   #first: { value: Value | undefined; steps: readonly Step[] | null; revision: number } | null
   /** A whole value on its way. */
   #pieces: Iterator<string> | null = null
+  /** To be called when it has gone. */
+  #release: (() => void) | null = null
+  readonly #client: string | null
+  #retry: NodeJS.Timeout | null = null
   #isFull = false
   /** Changes were left out: a whole value is owed. */
   #isBehind = false
@@ -188,6 +198,7 @@ class EventStream implements Subscriber {
 
   constructor(request: StreamRequest, wire: EventStreamWire, parts: EventStreamParts, ended: () => void) {
     this.identity = request.identity
+    this.#client = request.client
     this.wire = wire
     this.isExport = request.isExport
     this.#database = request.database
@@ -262,15 +273,22 @@ class EventStream implements Subscriber {
     const before = `event: put\nid: ${this.wire.epoch}:${revision}\ndata: {"path":"/","data":`
     const form: JsonForm = { isExport: this.isExport, isPretty: false }
     this.#pieces = jsonPieces(value, form, before, '}\n\n')
+    this.#release = this.#parts.answers.hold(this.#client, value)
     this.#pump()
   }
 
   #pump(): void {
     while (this.#pieces !== null && !this.#isFull && !this.#isOver) {
       const piece = this.#pieces.next()
-      if (piece.done === true) this.#pieces = null
+      if (piece.done === true) this.#putAll()
       else this.#write(piece.value)
     }
+  }
+
+  #putAll(): void {
+    this.#pieces = null
+    this.#release?.()
+    this.#release = null
   }
 
   #write(text: string): void {
@@ -299,6 +317,13 @@ class EventStream implements Subscriber {
       return
     }
     if (this.#isFull || this.#pieces !== null) return
+    if (this.#parts.answers.isFull && this.#client !== null) {
+      this.#retry ??= setTimeout(() => {
+        this.#retry = null
+        this.#catchUp()
+      }, FULL_MS).unref()
+      return
+    }
     this.#isBehind = false
     let now: ReadResult
     try {
@@ -330,6 +355,8 @@ class EventStream implements Subscriber {
   #end(): void {
     if (this.#isOver) return
     this.#isOver = true
+    this.#release?.()
+    this.#release = null
     if (this.#deadline !== null) clearTimeout(this.#deadline)
     this.#expiry?.cancel()
     this.wire.remove(this.#listener.live, this)

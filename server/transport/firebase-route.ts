@@ -14,6 +14,7 @@ import { FirebaseSession, type FirebaseSessionContext } from '../sessions/fireba
 import type { LongPoll } from '../sessions/long-poll.ts'
 import type { Driven, Sink } from '../sessions/sink.ts'
 import type { Turns } from '../sessions/turns.ts'
+import type { WaitingRoom } from '../sessions/waiting-room.ts'
 import type { UpgradeRequest, WebSocketRoute } from './websocket.ts'
 
 export interface FirebaseServiceParts {
@@ -27,6 +28,7 @@ export interface FirebaseServiceParts {
   }
   verifier: Verifier
   turns: Turns
+  waitingRoom: WaitingRoom
   metrics: Metrics
   logger: Logger
   nowMs(): number
@@ -134,13 +136,13 @@ export class FirebaseService {
   #contextOf(open: OpenDatabase): FirebaseSessionContext {
     let context = this.#contexts.get(open)
     if (context === undefined) {
-      const { config, verifier, turns, metrics, nowMs, onBug } = this.#parts
+      const { config, verifier, turns, waitingRoom, metrics, nowMs, onBug } = this.#parts
       const { database, firebaseWire: wire, onDisconnect } = open
       const { limits, dev: isDev } = config
       const { counters } = metrics
       const ended = (session: FirebaseSession): void => this.#ended(database.name, session)
       context = {
-        ...{ database, wire, onDisconnect, verifier, turns },
+        ...{ database, wire, onDisconnect, verifier, turns, waitingRoom },
         ...{ nowMs, limits, counters, isDev, ended, onBug },
       }
       this.#contexts.set(open, context)

@@ -26,6 +26,7 @@ export interface RawResponse {
   close(): unknown
   cork(call: () => void): unknown
   onAborted(call: () => void): unknown
+  getRemoteAddressAsText(): ArrayBuffer
   onData(call: (chunk: ArrayBuffer, isLast: boolean) => void): unknown
   onWritable(call: (offset: number) => boolean): unknown
 }
@@ -78,6 +79,7 @@ class Exchange implements HttpRequest {
   readonly method: string
   readonly path: string
   readonly query: URLSearchParams
+  readonly remoteAddress: string
   readonly #headers = new Map<string, string>()
   readonly #response: RawResponse
   readonly #options: ExchangeOptions
@@ -92,6 +94,7 @@ class Exchange implements HttpRequest {
     this.method = request.getMethod().toUpperCase()
     this.path = request.getUrl()
     this.query = new URLSearchParams(request.getQuery() ?? '')
+    this.remoteAddress = Buffer.from(response.getRemoteAddressAsText()).toString('latin1')
     request.forEach((name, value) => {
       // Of a header sent twice the first counts, so that nothing can be laid over what a proxy has set.
       if (!this.#headers.has(name)) this.#headers.set(name, value)
@@ -119,6 +122,7 @@ class Exchange implements HttpRequest {
     this.#body.abandon()
     if (this.#isOver) {
       if (isStreamReply(reply)) reply.stream(closedStream)
+      else if (isPieces(reply.body)) reply.body.return?.()
       return
     }
     this.#hasBegun = true
@@ -183,7 +187,10 @@ class Exchange implements HttpRequest {
     }, STALLED_MS)
     stalled.unref()
     const stop = (): void => clearInterval(stalled)
-    this.whenGone(stop)
+    this.whenGone(() => {
+      stop()
+      pieces.return?.()
+    })
     const step = (): boolean => {
       if (this.#isOver) return true
       const untilMs = performance.now() + SLICE_MS
@@ -347,6 +354,10 @@ class ExchangeStream implements OutStream {
   abort(): void {
     this.#exchange.abort()
   }
+}
+
+function isPieces(body: HttpReply['body']): body is Iterator<string> {
+  return typeof body === 'object' && body !== null && !(body instanceof Uint8Array)
 }
 
 /** For a client that went away before its stream began. */

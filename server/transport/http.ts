@@ -9,6 +9,8 @@ export interface HttpRequest {
   /** As sent: percent-encoded, without the query. */
   readonly path: string
   readonly query: URLSearchParams
+  /** Of whoever is at the other end of the connection, which may be a proxy. */
+  readonly remoteAddress: string
   /** Lower-case name; empty when it was not sent. */
   header(name: string): string
   /**
@@ -28,7 +30,7 @@ export interface HttpReply {
   /** Code and reason, such as `200 OK`. */
   status: string
   headers: Headers
-  /** Pieces are asked for as the client takes them; null sends none. */
+  /** Pieces are asked for as the client takes them; `return` is called where not all of them are. Null sends none. */
   body: string | Uint8Array | Iterator<string> | null
 }
 

@@ -27,6 +27,7 @@ import {
 import { identify } from './http-auth.ts'
 import { badRequest, errorReply, HttpError, READ_TOO_LARGE, WRITE_TOO_LARGE } from './http-error.ts'
 import { mergePatchEntries, patchedEntries } from './patch-documents.ts'
+import { type Answers, clientOf } from './rest-answers.ts'
 import { jsonBody } from './rest-json.ts'
 import { keyRangeOf, queryOf } from './rest-query.ts'
 import { etagOf, NULL_ETAG, ok, unquoted, wantsETag } from './rest-reply.ts'
@@ -52,6 +53,7 @@ export interface RestParts {
   verifier: Verifier
   /** Shared with the sessions of this thread: reads are done in turn. */
   turns: Turns
+  answers: Answers
   nowMs(): number
   /** A new push key. */
   pushId(): string
@@ -64,6 +66,8 @@ export interface RestParts {
 interface Context extends RestRequest {
   /** When the identity's rights end. */
   expiresAtMs: number | null
+  /** Whose budget it is; null for an admin. */
+  client: string | null
 }
 
 /** Attempts of an RFC 6902 patch against a value that others change meanwhile. */
@@ -93,7 +97,8 @@ class Rest {
       )
       // Whoever asks after a client has gone sees what that client left behind.
       if (onDisconnect.settling !== null) await onDisconnect.settling
-      const context: Context = { request, database, identity, expiresAtMs, path }
+      const client = clientOf(identity, request.remoteAddress)
+      const context: Context = { request, database, identity, client, expiresAtMs, path }
       switch (method) {
         case 'GET':
           return await this.#get(context)
@@ -114,7 +119,8 @@ class Rest {
   }
 
   async #get(context: Context): Promise<HttpReply | StreamReply> {
-    const { request, database, path } = context
+    const { request, database, client, path } = context
+    const { answers } = this.#parts
     const { query } = request
     refuseHeader(request, 'if-match', 'GET')
     const startMs = performance.now()
@@ -148,9 +154,9 @@ class Rest {
     if (printOf(query) === 'silent') return { status: '204 No Content', headers, body: null }
     if (callback !== null) {
       const body = jsonBody(value, { isExport, isPretty }, `${callback}(`, ');')
-      return ok(body, headers, 'application/javascript; charset=utf-8')
+      return ok(answers.carry(client, value, body), headers, 'application/javascript; charset=utf-8')
     }
-    return ok(jsonBody(value, { isExport, isPretty }), headers)
+    return ok(answers.carry(client, value, jsonBody(value, { isExport, isPretty })), headers)
   }
 
   /** @throws {RequestError} {HttpError} */
@@ -182,9 +188,12 @@ class Rest {
     return { ...read, isExport }
   }
 
-  /** What reads data waits for its turn among all who do. @throws {HttpError} 503 when too many wait already. */
-  #inTurn<T>({ request, database }: Context, read: () => T): Promise<T> {
-    const { turns, limits } = this.#parts
+  /**
+   * What reads data waits for its turn among all who do.
+   * @throws {HttpError} 503 when too many wait already; @throws as `Answers.admit`.
+   */
+  #inTurn<T>({ request, database, client }: Context, read: () => T): Promise<T> {
+    const { turns, answers, limits } = this.#parts
     if (turns.waiting >= limits.sessionsWaitingMax) {
       throw new HttpError('503 Service Unavailable', 'too many requests are waiting', [['Retry-After', '1']])
     }
@@ -192,6 +201,7 @@ class Rest {
       () => request.isGone || database.isReadable,
       () => {
         if (request.isGone) throw new BodyError('gone')
+        answers.admit(client)
         return read()
       },
     )
@@ -220,10 +230,11 @@ class Rest {
       return written(context, await submit(context, entries, { expectedHash }), sent)
     } catch (error) {
       if (!isStale(error)) throw error
-      const { database, identity } = context
+      const { database, identity, client } = context
       const { value } = await this.#inTurn(context, () => readAt(database, identity, path, null))
+      const body = jsonBody(value, { isExport: false, isPretty: false })
       return {
-        ...ok(jsonBody(value, { isExport: false, isPretty: false }), [['ETag', etagOf(value)]]),
+        ...ok(this.#parts.answers.carry(client, value, body), [['ETag', etagOf(value)]]),
         status: '412 Precondition Failed',
       }
     }

@@ -1,0 +1,117 @@
+/**
+ * What REST readers may ask for: so much a second for each client, and so much under way for all of them. Who is refused
+ * is told when to come back; admins are not refused.
+ */
+import { connect, type Socket } from 'node:net'
+import { expect, test } from 'vitest'
+import { signToken } from '../../auth.ts'
+import { type Cleanup, SECRET, type TestServer } from '../harness.ts'
+import { type Answer, AS_ADMIN, ask, errorOf, serveRest } from './rest-harness.ts'
+
+const MiB = 1024 * 1024
+
+function serveWith(t: Cleanup, limits: object): Promise<TestServer> {
+  // Each thread counts for itself.
+  return serveRest(t, { config: { workers: 1, auth: { secret: SECRET }, limits } })
+}
+
+async function asUser(sub: string): Promise<Record<string, string>> {
+  const token = await signToken({ sub, exp: Math.floor(Date.now() / 1000) + 3600 }, SECRET)
+  return { Authorization: `Bearer ${token}` }
+}
+
+/** Asks for something and does not read what comes. */
+function askWithoutReading(t: Cleanup, server: TestServer, path: string, header = ''): Promise<Socket> {
+  return new Promise((resolve) => {
+    const socket = connect(server.address.port, '127.0.0.1')
+    t.onTestFinished(() => socket.destroy())
+    socket.on('error', () => {})
+    socket.pause()
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n${header}\r\n`, () => resolve(socket))
+  })
+}
+
+async function metric(server: TestServer, name: string): Promise<number> {
+  const { text } = await ask(server, '/metrics')
+  return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1])
+}
+
+function refusal(answer: Answer): [number, boolean] {
+  return [answer.status, Number(answer.headers.get('retry-after')) >= 1]
+}
+
+/** More than sockets take. */
+async function putLarge(server: TestServer): Promise<void> {
+  for (let n = 0; n < 32; n++) {
+    await ask(server, `/large/${n}.json?print=silent`, {
+      method: 'PUT',
+      body: JSON.stringify('x'.repeat(MiB)),
+    })
+  }
+}
+
+test('a client that has read a second’s worth is told when to come back; others read on', async (t) => {
+  const server = await serveWith(t, { readBytesPerSecondMax: 64 * 1024 })
+  await ask(server, '/a.json', { method: 'PUT', body: JSON.stringify('x'.repeat(300_000)) })
+
+  const first = await ask(server, '/a.json')
+  const second = await ask(server, '/a.json')
+  const user = await ask(server, '/a.json', { headers: await asUser('ann') })
+  const sameUser = await ask(server, '/a.json', { headers: await asUser('ann') })
+  const admin = [await ask(server, '/a.json', { headers: AS_ADMIN })]
+  admin.push(await ask(server, '/a.json', { headers: AS_ADMIN }))
+
+  expect(first.status).toBe(200)
+  expect([...refusal(second), errorOf(second)]).toEqual([
+    429,
+    true,
+    'more than one client may read in a second',
+  ])
+  expect([user.status, sameUser.status]).toEqual([200, 429])
+  expect(admin.map(({ status }) => status)).toEqual([200, 200])
+  expect(await metric(server, 'hearth_rate_limited_total')).toBe(2)
+  // Writes are no reads.
+  expect((await ask(server, '/b.json', { method: 'PUT', body: 1 })).status).toBe(200)
+})
+
+test('answers that nobody reads are held up to a limit, past which reads are refused until they have gone', async (t) => {
+  const server = await serveWith(t, { answerBytesMax: 8 * MiB, readBytesPerSecondMax: 0 })
+  await putLarge(server)
+  await ask(server, '/small.json', { method: 'PUT', body: 1 })
+
+  const socket = await askWithoutReading(t, server, '/large.json')
+  await expect.poll(() => metric(server, 'hearth_rest_answer_bytes')).toBeGreaterThan(32 * MiB)
+  const same = await ask(server, '/small.json')
+  const other = await ask(server, '/small.json', { headers: await asUser('ann') })
+  const admin = await ask(server, '/small.json', { headers: AS_ADMIN })
+  socket.destroy()
+  await expect.poll(() => metric(server, 'hearth_rest_answer_bytes')).toBe(0)
+  const later = await ask(server, '/small.json')
+
+  expect(refusal(same)).toEqual([429, true])
+  expect(refusal(other)).toEqual([503, true])
+  expect([admin.status, later.status]).toEqual([200, 200])
+})
+
+test('a large answer that is read to its end is held no longer', async (t) => {
+  const server = await serveWith(t, { answerBytesMax: 8 * MiB, readBytesPerSecondMax: 0 })
+  await putLarge(server)
+
+  const answers = [await ask(server, '/large.json'), await ask(server, '/large.json')]
+
+  expect(answers.map(({ text }) => text.length > 32 * MiB)).toEqual([true, true])
+  expect(await metric(server, 'hearth_rest_answer_bytes')).toBe(0)
+})
+
+test('the first value of an event stream that nobody reads counts as an answer does', async (t) => {
+  const server = await serveWith(t, { answerBytesMax: 8 * MiB, readBytesPerSecondMax: 0 })
+  await putLarge(server)
+
+  const socket = await askWithoutReading(t, server, '/large.json', 'Accept: text/event-stream\r\n')
+  await expect.poll(() => metric(server, 'hearth_rest_answer_bytes')).toBeGreaterThan(32 * MiB)
+  const stream = await ask(server, '/large.json', { headers: { Accept: 'text/event-stream' } })
+  socket.destroy()
+
+  expect(refusal(stream)).toEqual([429, true])
+  await expect.poll(() => metric(server, 'hearth_rest_answer_bytes')).toBe(0)
+})
