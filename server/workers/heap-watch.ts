@@ -17,10 +17,8 @@ export function watchHeap(nearlyFull: (message: string) => void): void {
   // The statistics' limit includes the young generation, which what lives on does not get.
   const youngMax = (resourceLimits.maxYoungGenerationSizeMb ?? 0) * MiB
   const observer = new PerformanceObserver((list) => {
-    const isFullCollection = list.getEntries().some((entry) => {
-      return (entry.detail as { kind?: number } | null)?.kind === constants.NODE_PERFORMANCE_GC_MAJOR
-    })
-    if (!isFullCollection) return
+    const entries = list.getEntries() as { detail?: { kind?: number } }[]
+    if (!entries.some(({ detail }) => detail?.kind === constants.NODE_PERFORMANCE_GC_MAJOR)) return
     const { used_heap_size: used, heap_size_limit: limit } = getHeapStatistics()
     if (used < NEARLY_FULL * (limit - youngMax)) return
     observer.disconnect()
