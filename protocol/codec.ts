@@ -177,7 +177,10 @@ function path(raw: unknown): Path {
 
 function revision(raw: unknown): number {
   if (typeof raw !== 'number' || !Number.isSafeInteger(raw) || raw < 0) {
-    throw new RequestError('invalidMessage', `revision \`${quoteInput(raw)}\` is not a whole number`)
+    throw new RequestError(
+      'invalidMessage',
+      `revision \`${quoteInput(raw)}\` is not a whole number from 0 to 2^53 - 1`,
+    )
   }
   return raw
 }

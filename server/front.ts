@@ -212,7 +212,10 @@ function nativeRoute(parts: NativeRouteParts): WebSocketRoute {
     idleTimeoutSeconds: Math.round(config.limits.idleTimeoutMs / 1000),
     refuse: ({ query, origin }) => {
       const isFull = sessions.size >= limits.connectionsMax || turns.waiting >= limits.sessionsWaitingMax
-      if (isFull) return '503 Service Unavailable'
+      if (isFull) {
+        metrics.counters.connectionsRefused += 1
+        return '503 Service Unavailable'
+      }
       if (origin !== '' && !config.allowedOrigins.includes('*') && !config.allowedOrigins.includes(origin)) {
         return '403 Forbidden'
       }

@@ -17,6 +17,10 @@ import {
 /** Numbers that only grow. Add to them directly. */
 const COUNTERS = {
   connectionsOpened: ['hearth_connections_opened_total', 'Connections opened.'],
+  connectionsRefused: [
+    'hearth_connections_refused_total',
+    'Connections refused with 503: too many are open, or wait to be served.',
+  ],
   reads: ['hearth_reads_total', 'Reads and listens that reached the rules.'],
   writes: ['hearth_writes_total', 'Writes committed.'],
   denials: ['hearth_denials_total', 'Reads, listens and writes the rules denied.'],

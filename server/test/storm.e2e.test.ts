@@ -42,4 +42,6 @@ test('a connection beyond what the server takes is told when to come back', asyn
 
   expect(response.statusCode).toBe(503)
   expect(Number(response.headers['retry-after'])).toBeGreaterThan(0)
+  const metrics = await (await fetch(`${server.url}/metrics`)).text()
+  expect(metrics).toMatch(/^hearth_connections_refused_total(\{worker="\d"\})? 1$/m)
 })

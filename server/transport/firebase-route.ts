@@ -79,10 +79,12 @@ export class FirebaseService {
 
   /** Opens the database of a connection that is about to be made. @returns A status line that refuses it, or null. */
   admit({ query }: Pick<UpgradeRequest, 'query'>): string | null | Promise<string | null> {
-    const { config, databases, sessions, turns } = this.#parts
+    const { config, databases, sessions, turns, metrics } = this.#parts
     const { connectionsMax, sessionsWaitingMax } = config.limits
-    if (sessions.size >= connectionsMax || turns.waiting >= sessionsWaitingMax)
+    if (sessions.size >= connectionsMax || turns.waiting >= sessionsWaitingMax) {
+      metrics.counters.connectionsRefused += 1
       return '503 Service Unavailable'
+    }
     const name = namespaceOf(query)
     if (databases.find(name) !== undefined) return null
     return databases.open(name).then(
