@@ -360,13 +360,13 @@ test('a client that is still full at its deadline is told why it is closed, once
   const writer = await BareClient.connect(t, server)
   const slow = await StallingClient.listen(t, server, 'a')
   await writer.ask({ type: 'listen', path: path('gone'), query: null })
-  slow.send({ type: 'onDisconnectSet', id: 2, path: path('gone'), value: true })
+  slow.send({ type: 'onDisconnectSet', id: 2, path: path('gone'), value: 'gone' })
   await slow.until(({ type }) => type === 'ack')
   const closed = new Promise((resolve) => slow.socket.on('close', resolve))
   await stall(slow, writer, 3)
 
   // What it left for its end is done though it has not read yet.
-  await writer.next('patch', ({ steps }) => steps.some((step) => step[1] === true))
+  await writer.next('patch', ({ steps }) => steps.some((step) => step[1] === 'gone'))
   slow.socket.resume()
   await closed
 
