@@ -21,6 +21,7 @@ import {
 import { type DataView, type LiveCoverage, OBJECT, type Ruleset } from '../rules/index.ts'
 import { Authorizer, type AuthorizerOptions, type DenialCounters } from './authorizer.ts'
 import { GarbageKeeper } from './garbage-keeper.ts'
+import { GroupPlaces } from './group-places.ts'
 import type { Identity } from './identity.ts'
 import { IndexKeeper } from './indexes.ts'
 import { Conflation } from './listeners/conflation.ts'
@@ -122,6 +123,8 @@ export class Database {
   #indexesSince: number
   #publishedRevision: number
   readonly #conflation: Conflation
+  #lastGroup: readonly Commit[] = []
+  #lastPlaces: GroupPlaces | null = null
   listenerCount = 0
 
   constructor(options: DatabaseOptions) {
@@ -373,6 +376,33 @@ export class Database {
     return step === null ? this.snapshotOf(listener) : { revision, step }
   }
 
+  /**
+   * Which of one origin's writes, all of the group that was published last, met others of that group: there the answer to
+   * a write comes behind what others wrote after it.
+   */
+  contended(writes: readonly Write[], placesOf: (write: Write) => Path[]): Path[] {
+    const commits = this.#lastGroup
+    if (writes.length === 0 || commits.length <= writes.length) return []
+    this.#lastPlaces ??= new GroupPlaces(commits)
+    const own = new GroupPlaces(writes)
+    return writes.flatMap(placesOf).filter((path) => this.#lastPlaces!.touching(path) > own.touching(path))
+  }
+
+  /** What a listener shows at these places now, told as high up as there is no object above. @throws {RequestError} `too_large` */
+  current(listener: Listener, places: readonly Path[]): Missed {
+    assert(this.isReadable)
+    const { live } = listener
+    const { flushed } = this.#store
+    const paths = new Set<string>()
+    for (const place of places) {
+      let { length } = place
+      while (length > live.path.length && flushed.valueAt(place.slice(0, length - 1)) !== OBJECT) length -= 1
+      paths.add(place.slice(live.path.length, length).join('/'))
+    }
+    const step = this.#queries.stepTo(live, { paths: [...paths], emptied: [] })
+    return step === null ? this.snapshotOf(listener) : { revision: this.#publishedRevision, step }
+  }
+
   /** A listener that fell behind is told of each change again, or of none any more. */
   caughtUp({ live }: Listener): void {
     this.#conflation.release(live)
@@ -535,6 +565,8 @@ export class Database {
       // Whatever went wrong: reads wait until what is flushed counts as published.
       this.#publishedRevision = revision
     }
+    this.#lastGroup = commits
+    this.#lastPlaces = null
     this.#resumes.published(commits)
     this.#garbage.wake()
     this.#indexes.wake()

@@ -6,7 +6,7 @@
  * served as if each were done before the next: writes are pipelined, a read or a listen waits until the writes before
  * it are settled, and while a token is being verified everything waits.
  */
-import { closeReasons, type Path, RequestError, type Value } from '../../protocol/index.ts'
+import { closeReasons, isAtOrAbove, type Path, RequestError, type Value } from '../../protocol/index.ts'
 import type { Verified, Verifier } from '../auth.ts'
 import type { Behind, Database, Missed } from '../database.ts'
 import { anonymous, type Identity } from '../identity.ts'
@@ -15,6 +15,7 @@ import type { LiveQuery } from '../listeners/listener-tree.ts'
 import type { Write, WriteOrigin } from '../log/log.ts'
 import { isHashOf, isSmall } from '../node-hash.ts'
 import type { OnDisconnect } from '../on-disconnect.ts'
+import { locationOf } from '../write-entries.ts'
 import { Budget, type BudgetLimits } from './budget.ts'
 import { Expiry } from './expiry.ts'
 import { FrameJoiner, FramingError } from './firebase-framing.ts'
@@ -95,6 +96,8 @@ interface Numbered {
 
 /** Clients come back with the hash of all they hold: hashing more would keep a thousand of them waiting. */
 const HASHED_LEAVES_MAX = 5000
+/** Places kept for a client that reads nothing; with more it is told all it listens to. */
+const CONTENDED_MAX = 1000
 
 export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, RequestServer<Numbered> {
   readonly id: string
@@ -114,6 +117,10 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
   #isSlowedDown = false
   /** Answers of the group being settled, to leave in one packet. */
   #answers: string[] = []
+  /** Own writes of the group being settled. */
+  #settled: Write[] = []
+  /** Where answers may come behind what others wrote later: what is there is told once they have left. */
+  #contended: Path[] = []
   #expiry: Expiry | null = null
   /** Listens that get no pushes while the client is slow; null for one whose client was not sent the first value. */
   readonly #behind = new Map<Listen, Behind | null>()
@@ -197,6 +204,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
       this.wire.subscribe(listener.live, tag, this)
     }
     this.#behind.clear()
+    this.sink.cork(() => this.#tellContended())
     this.#line.work()
   }
 
@@ -270,6 +278,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
 
   written(write: Write): void {
     this.#unsettledWrites -= 1
+    if (this.#listens.size > 0 && !write.isCheckOnly) this.#settled.push(write)
     this.#answers.push(answer(write.id, ''))
   }
 
@@ -286,9 +295,45 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
     if (!this.#isClosed && answers.length > 0) {
       this.sink.cork(() => {
         for (const text of answers) this.#outbox.send(text)
+        this.#tellContended()
       })
     }
     this.#line.work()
+  }
+
+  /**
+   * Pushes of a group come before the answers to its writes. A client that is told of a later write before its own is
+   * answered goes on showing its own where the later one left nothing, or a leaf above.
+   */
+  #tellContended(): void {
+    const settled = this.#settled
+    this.#settled = []
+    const { isSlow } = this.#outbox
+    // What is held back comes behind all that others write until then.
+    this.#contended.push(
+      ...(isSlow ? settled.flatMap(placesOf) : this.#database.contended(settled, placesOf)),
+    )
+    if (this.#contended.length > CONTENDED_MAX) this.#contended = [[]]
+    if (isSlow || this.#contended.length === 0) return
+    const contended = this.#contended
+    this.#contended = []
+    for (const listen of [...this.#listens.values()]) {
+      const { path, tag, listener } = listen
+      const places = contended.some((place) => isAtOrAbove(place, path))
+        ? [path]
+        : contended.filter((place) => isAtOrAbove(path, place))
+      if (places.length === 0) continue
+      try {
+        for (const message of messagesOf(listener.live, this.#database.current(listener, places), tag)) {
+          if (this.#outbox.trySend(message)) continue
+          this.#contended = contended
+          return
+        }
+      } catch (error) {
+        if (!(error instanceof RequestError)) throw error
+        this.#end(listen, true, error)
+      }
+    }
   }
 
   #accept(numbered: Numbered, units: number): void {
@@ -438,7 +483,9 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
     const { listener, value, warning } = this.#database.listen(this, path, query)
     const ok = answer(number, warning === null ? {} : { w: [warning] })
     const listen: Listen = { path, tag, wireQuery, listener, heldAnswer: null }
-    const isKnown = isHeld(hash, value)
+    // Windows at or below are told by this listen from now on, and go on ignoring changes deep in children that they do
+    // not show until they are told a whole value.
+    const isKnown = isHeld(hash, value) && !(tag === null && this.#hasWindowWithin(path))
     // Until its `ok` a client ignores changes to what it has already: if that cannot leave now, the value is owed, too.
     const isWithClient = this.#outbox.trySend(isKnown ? ok : wholeValue(listener.live, value, tag))
     this.#listens.set(key, listen)
@@ -451,6 +498,10 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
     const held: HeldAnswer = { text: ok }
     listen.heldAnswer = { number, answer: held }
     this.#outbox.hold(held)
+  }
+
+  #hasWindowWithin(path: Path): boolean {
+    return [...this.#listens.values()].some((listen) => listen.tag !== null && isAtOrAbove(path, listen.path))
   }
 
   #unlisten(path: Path, tag: number | null): void {
@@ -570,10 +621,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
         this.#end(listen, true, error)
         continue
       }
-      const messages =
-        'value' in missed
-          ? [wholeValue(listener.live, missed.value, tag)]
-          : catchUpPushes(listener.live, missed.step, tag)
+      const messages = messagesOf(listener.live, missed, tag)
       const last = messages.pop()
       yield* messages
       // What is taken from here leaves before all else: from now on the listen lacks only what comes after.
@@ -589,6 +637,14 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
     }
     return { since: revision, at: revision }
   }
+}
+
+function messagesOf(live: LiveQuery, missed: Missed, tag: number | null): string[] {
+  return 'value' in missed ? [wholeValue(live, missed.value, tag)] : catchUpPushes(live, missed.step, tag)
+}
+
+function placesOf({ entries }: Write): Path[] {
+  return entries.map(locationOf)
 }
 
 function wholeValue(live: LiveQuery, value: Value, tag: number | null): string {

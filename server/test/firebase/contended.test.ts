@@ -1,0 +1,105 @@
+/**
+ * Answers behind what others wrote later: a group's pushes come before the answers to its writes. Firebase's SDK, when its
+ * write is answered, shows what it has been told of just that place, so that it kept its own value where a later write
+ * of the group left nothing in a window, or a leaf above. So it is told once more.
+ */
+import { expect, test } from 'vitest'
+import { openLmdbStore } from '../../store/store-lmdb.ts'
+import { type Cleanup, OPEN, serve, type TestServer } from '../harness.ts'
+import { RawClient } from './raw-client.ts'
+
+/** A server whose next flush waits, so that all that is written meanwhile is one group. */
+async function serveHeld(t: Cleanup): Promise<{ server: TestServer; hold(): () => void }> {
+  let held: Promise<void> | null = null
+  const server = await serve(t, {
+    rules: OPEN,
+    parts: {
+      openStore: async (folder) => {
+        const store = await openLmdbStore({ folder })
+        const flush = store.flush.bind(store)
+        store.flush = async () => {
+          await held
+          await flush()
+        }
+        return store
+      },
+    },
+  })
+  const hold = (): (() => void) => {
+    let release = (): void => {}
+    held = new Promise((resolve) => {
+      release = () => {
+        held = null
+        resolve()
+      }
+    })
+    return release
+  }
+  return { server, hold }
+}
+
+/** All that was sent before has arrived. */
+async function arrived(client: RawClient): Promise<void> {
+  client.sendText(JSON.stringify({ t: 'c', d: { t: 'p', d: {} } }))
+  await client.next(({ t, d }) => t === 'c' && d.t === 'o')
+  client.heard.splice(
+    client.heard.findIndex(({ t, d }) => t === 'c' && d.t === 'o'),
+    1,
+  )
+}
+
+async function oneGroup(t: Cleanup, listen: object, own: object, others: object): Promise<RawClient> {
+  const { server, hold } = await serveHeld(t)
+  const [client, other] = [
+    await RawClient.connect(t, server, { ns: null }),
+    await RawClient.connect(t, server, { ns: null }),
+  ]
+  await other.ask('p', { p: '/list', d: { a: 1, b: 2 } })
+  await client.ask('q', listen)
+
+  const release = hold()
+  other.send('p', { p: '/elsewhere', d: 1 })
+  await arrived(other)
+  const number = client.send('p', own)
+  await arrived(client)
+  other.send('p', others)
+  await arrived(other)
+  client.heard.length = 1
+  release()
+  await client.answer(number)
+  await client.ask('g', { p: '/elsewhere', q: {} })
+  return client
+}
+
+const WINDOW = { p: '/list', q: { i: '.key', l: 2, vf: 'r' }, t: 3, h: '' }
+
+test('a window is told again of a child that another removed right after its client made it', async (t) => {
+  const client = await oneGroup(t, WINDOW, { p: '/list/c', d: 3 }, { p: '/list/c', d: null })
+
+  expect(client.log.slice(-3)).toEqual(['ok 2', 'm list', 'ok 3'])
+  expect(client.pushes.at(-1)).toEqual(['m', { p: 'list', d: { c: null }, t: 3 }])
+})
+
+test('a listener is told again of a leaf that another put above what its client wrote', async (t) => {
+  const own = { p: '/list/c/d', d: 3 }
+  const client = await oneGroup(t, { p: '/', h: '' }, own, { p: '/list/c', d: 'leaf' })
+
+  expect(client.log.slice(-3)).toEqual(['ok 2', 'd list/c', 'ok 3'])
+  expect(client.pushes.at(-1)).toEqual(['d', { p: 'list/c', d: 'leaf' }])
+})
+
+test('nothing is told again where nobody else wrote', async (t) => {
+  const client = await oneGroup(t, WINDOW, { p: '/list/c', d: 3 }, { p: '/list-of-another/c', d: null })
+
+  expect(client.log).toEqual(['m list', 'ok 2', 'ok 3'])
+})
+
+test('a listen to all of an empty place is sent that it is empty where its client has a window there', async (t) => {
+  const server = await serve(t, { rules: OPEN })
+  const client = await RawClient.connect(t, server, { ns: null })
+  await client.ask('q', WINDOW)
+
+  await client.ask('q', { p: '/list', h: '' })
+
+  expect(client.pushes).toEqual([['d', { p: 'list', d: null }]])
+})
