@@ -124,7 +124,7 @@ function inlineRules(rules: Record<string, unknown>): string {
 async function readTables(file: string): Promise<Table[]> {
   const content = file.endsWith('.json') ? await readJson(file) : await importTables(file)
   const tables = Array.isArray(content) ? content : [content]
-  const problems = tables.flatMap(tableProblems)
+  const problems = tables.length === 0 ? ['a list of tables is empty'] : tables.flatMap(tableProblems)
   if (problems.length > 0)
     throw new TestFileError(problems.map((problem) => `${file}: ${problem}`).join('\n'))
   return tables as Table[]
