@@ -41,7 +41,10 @@ export function addRulesCommands(program: Command, line: CommandLine = processLi
     .argument('<files...>', 'rules files')
     .option('--json', 'print findings as JSON')
     .option('--strict', 'exit with 1 on warnings too')
-    .addHelpText('after', '\nExits with 0 when no file has errors, with 1 when one has, with 2 when one cannot be read.')
+    .addHelpText(
+      'after',
+      '\nExits with 0 when no file has errors, with 1 when one has, with 2 when one cannot be read.',
+    )
     .action((files: string[], options: CheckOptions) => guarded(line, () => check(files, options, line)))
   rules
     .command('test')
