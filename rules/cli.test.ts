@@ -74,6 +74,30 @@ test('a file that is not there is a mistake in the call', async () => {
   expect(exitCode).toBe(2)
 })
 
+test('check reports on every file, also where one of them is not there', async () => {
+  const sound = await file('rules.json', good)
+  const bad = await file('bad.json', { rules: { '.read': 'auht != null' } })
+
+  await run('check', sound, join(folder, 'none.json'), bad)
+
+  expect(output).toContain('rules.json: 2 rules, 0 errors, 0 warnings')
+  expect(output).toContain('bad.json: 0 rules, 1 error, 0 warnings')
+  expect(output).toContain('hearth: none.json: does not exist')
+  expect(exitCode).toBe(2)
+})
+
+test('test refuses what holds no tests', async () => {
+  await run('test', await file('a.rules.test.json', { rules: good, tests: [] }))
+  expect(output).toBe('hearth: a.rules.test.json: `tests` is empty; a table has at least one test\n')
+  expect(exitCode).toBe(2)
+
+  output = ''
+  exitCode = 0
+  await run('test', await file('b.rules.test.mjs', 'export default []'))
+  expect(output).toBe('hearth: b.rules.test.mjs: a list of tables is empty\n')
+  expect(exitCode).toBe(2)
+})
+
 test('test runs tables against the rules beside them', async () => {
   await file('rules.json', good)
   const users = { kim: { uid: 'kim' } }
@@ -113,7 +137,7 @@ test('test writes coverage and reports what no test would miss', async () => {
 })
 
 test('test refuses a table without rules', async () => {
-  await run('test', await file('a.rules.test.json', { tests: [] }))
+  await run('test', await file('a.rules.test.json', { tests: [{ get: '/', expect: 'deny' }] }))
 
   expect(output).toContain('no rules')
   expect(exitCode).toBe(2)

@@ -41,7 +41,10 @@ export function addRulesCommands(program: Command, line: CommandLine = processLi
     .argument('<files...>', 'rules files')
     .option('--json', 'print findings as JSON')
     .option('--strict', 'exit with 1 on warnings too')
-    .addHelpText('after', '\nExits with 0 when no file has errors, with 1 when one has.')
+    .addHelpText(
+      'after',
+      '\nExits with 0 when no file has errors, with 1 when one has, with 2 when one cannot be read.',
+    )
     .action((files: string[], options: CheckOptions) => guarded(line, () => check(files, options, line)))
   rules
     .command('test')
@@ -133,12 +136,23 @@ async function guarded(line: CommandLine, action: () => Promise<void>): Promise<
 
 async function check(files: readonly string[], options: CheckOptions, line: CommandLine): Promise<void> {
   const reports: CheckReport[] = []
-  for (const file of files) reports.push(checkFile(file, await readInput(file)))
+  const unread: string[] = []
+  for (const file of files) {
+    try {
+      reports.push(checkFile(file, await readInput(file)))
+    } catch (error) {
+      // One file that is not there says nothing of the others.
+      if (!(error instanceof InputError)) throw error
+      unread.push(error.message)
+    }
+  }
   if (options.json === true) line.out(JSON.stringify(reports.map(reportJson), null, 2))
-  else line.out(reports.map(formatReport).join('\n\n'))
+  else if (reports.length > 0) line.out(reports.map(formatReport).join('\n\n'))
+  for (const problem of unread) line.fail(`hearth: ${problem}`)
   const hasErrors = reports.some(({ errors }) => errors.length > 0)
   const hasWarnings = reports.some(({ warnings }) => warnings.length > 0)
-  if (hasErrors || (options.strict === true && hasWarnings)) line.exit(1)
+  if (unread.length > 0) line.exit(2)
+  else if (hasErrors || (options.strict === true && hasWarnings)) line.exit(1)
 }
 
 async function test(files: readonly string[], flags: TestFlags, line: CommandLine): Promise<void> {

@@ -12,6 +12,7 @@ import type { Tracer } from './evaluation.ts'
 import { defaultLimits } from './limits.ts'
 import { loadRuleset } from './load.ts'
 import { parseExpression } from './parser.ts'
+import { compileToPlain } from './plain.ts'
 import { printExpression } from './printer.ts'
 import { noQuery, type RuleQuery } from './query.ts'
 import type { CompiledRuleset } from './ruleset.ts'
@@ -218,6 +219,56 @@ test('compiled rules decide as the interpreter does', { timeout: 120_000 }, () =
   )
 
   expect(checks).toBeGreaterThan(3000)
+})
+
+/** Extensions as parts of random conditions: lists whose elements may fail, the new root, functions. */
+const extended = fc
+  .tuple(
+    fc.array(bool as fc.Arbitrary<string>, { minLength: 3, maxLength: 3 }),
+    fc.array(
+      fc.constantFrom("'a'", '1', 'auth.uid', 'auth.t.a', 'data.val()', '(now - auth.n)', '$x.length'),
+      {
+        maxLength: 4,
+      },
+    ),
+    fc.constantFrom('$x', 'auth.uid', 'newRoot.child($x).val()', '(auth.n - 1)', "of('a')", 'newData.val()'),
+    fc.constantFrom('&&', '||'),
+  )
+  .map(([[a, b, c], list, left, operator]) => {
+    const member = `(${left} in [${list.join(', ')}])`
+    return `(${a} ${operator} ${member}) == (${b}) || !${member} ${operator} both(${c}, ${member})`
+  })
+const functions = { 'of(key)': 'newRoot.child(key).child($x).val()', 'both(a, b)': 'a && b' }
+
+test('rules with extensions decide as the interpreter does, and as their plain form', {
+  timeout: 120_000,
+}, () => {
+  let checks = 0
+  fc.assert(
+    fc.property(extended, value, path, value, auth, (rule, stored, at, written, who) => {
+      const text = JSON.stringify({ functions, rules: { $x: { '.write': rule, b: { '.write': rule } } } })
+      const loaded = loadRuleset(text)
+      if (!loaded.ok) return
+      const plain = compileToPlain(text)
+      if (!plain.ok) throw new Error(plain.errors[0]!.message)
+      const plainLoaded = loadRuleset(plain.text)
+      if (!plainLoaded.ok) throw new Error(`${plain.text}: ${plainLoaded.errors[0]!.message}`)
+      const data = jsonView(stored)
+      const newData = jsonView(afterWrites(stored, [[at, written]]))
+      const write = { locations: [at], auth: who, nowMs: 5, data, newData }
+
+      const { allowed, reason } = loaded.ruleset.checkWrite(write)
+      const traced = loaded.ruleset.checkWrite({ ...write, tracer: interpreted })
+      const asPlain = plainLoaded.ruleset.checkWrite(write)
+
+      expect([traced.allowed, traced.reason]).toEqual([allowed, reason])
+      expect([asPlain.allowed, asPlain.reason]).toEqual([allowed, reason])
+      checks += 1
+    }),
+    { numRuns: 2000 },
+  )
+
+  expect(checks).toBeGreaterThan(500)
 })
 
 test('an expression printed and parsed again is the same expression', { timeout: 120_000 }, () => {

@@ -267,8 +267,14 @@ class Emitter {
 
   private membership(left: Expression, right: Expression): string {
     if (right.kind !== 'array') return `isIn(${this.value(left)}, ${this.value(right)}, budget)`
-    const list = right.elements.map((element) => this.value(element)).join(', ')
-    return `isOneOf(${this.value(left)}, [${list}], budget)`
+    const { elements } = right
+    if (elements.length === 0) return 'false'
+    const list = elements.map((element) => this.value(element))
+    if (elements.every(({ kind }) => kind === 'literal')) {
+      return `isOneOf(${this.value(left)}, [${list.join(', ')}], budget)`
+    }
+    // What could fail is asked only if nothing before it was equal.
+    return `isAnyOf(${this.value(left)}, [${list.map((code) => `() => ${code}`).join(', ')}], budget)`
   }
 
   private number(expression: Expression): string {

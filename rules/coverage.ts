@@ -112,7 +112,15 @@ export function formatCoverage(report: CoverageReport): string {
     }
   }
   const percent = report.total === 0 ? 100 : Math.floor((100 * report.covered) / report.total)
-  lines.push(`${report.covered} of ${report.total} conditions seen both true and false (${percent} %)`)
+  // A rule that is `true` or `false` has no condition, so that all may be covered while some rule was not asked.
+  const neverAsked = report.rules.filter(({ outcomes }) => timesAsked(outcomes) === 0).length
+  const unasked =
+    neverAsked === 0
+      ? ''
+      : `; ${neverAsked} of ${report.rules.length} rules ${neverAsked === 1 ? 'was' : 'were'} never asked`
+  lines.push(
+    `${report.covered} of ${report.total} conditions seen both true and false (${percent} %)${unasked}`,
+  )
   return lines.join('\n')
 }
 

@@ -282,7 +282,7 @@ export function formatExplanation(explanation: Explanation): string {
     if (step.values.length === 0) lines.push(`         ${rule.text}`)
     const width = Math.min(70, Math.max(0, ...step.values.map(({ text, depth }) => text.length + depth * 2)))
     for (const { text, depth, value } of step.values) {
-      lines.push(`         ${`${'  '.repeat(depth)}${text}`.padEnd(width)}  ${JSON.stringify(value)}`)
+      lines.push(`         ${`${'  '.repeat(depth)}${text}`.padEnd(width)}  ${formatValue(value)}`)
     }
     if (step.failure !== null) lines.push(`         failed: ${step.failure.message}, in ${step.failure.text}`)
   }
@@ -294,5 +294,9 @@ export function formatExplanation(explanation: Explanation): string {
 
 function formatRead({ view, path, aspect, value }: ExplainedRead): string {
   const what = aspect === 'value' ? '' : aspect === 'priority' ? ' priority' : ' children'
-  return `${view} /${path.join('/')}${what}  ${value === '{…}' ? '{…}' : JSON.stringify(value)}`
+  return `${view} /${path.join('/')}${what}  ${formatValue(value)}`
+}
+
+function formatValue(value: unknown): string {
+  return value === '{…}' ? value : JSON.stringify(value)
 }

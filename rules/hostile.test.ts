@@ -11,10 +11,12 @@ import { type LoadResult, loadRuleset } from './load.ts'
 
 const WITHIN_MS = 5_000
 
+/** CPU time: what a machine does beside a test is not the test's. */
 function timed<T>(action: () => T): T {
-  const start = performance.now()
+  const start = process.cpuUsage()
   const result = action()
-  expect(performance.now() - start).toBeLessThan(WITHIN_MS)
+  const { user, system } = process.cpuUsage(start)
+  expect((user + system) / 1000).toBeLessThan(WITHIN_MS)
   return result
 }
 
@@ -147,7 +149,13 @@ test('a pattern whose states outgrow their table costs what making them for each
   const text = Array.from({ length: 100_000 }, (_, i) => 'ab'[((i * 2_654_435_761) >>> 9) & 1]).join('')
 
   expect(decide('data.val().matches(/a.{20}b$/)', text).reason).toBe('budget')
-  expect(decide('data.val().matches(/^(.{20}a)*$/)', text).reason).toBe('budget')
+  expect(decide('data.val().matches(/^(a|b)*a.{20}b$/)', text).reason).toBe('budget')
+})
+
+test('a pattern that is at one place at a time needs no such table', () => {
+  expect(decide('data.val().matches(/^(.{20}a)*$/)', 'bbbbbbbbbbbbbbbbbbbba'.repeat(10_000)).allowed).toBe(
+    true,
+  )
 })
 
 test('a count with nothing open in front of it costs as little as a plain pattern', () => {

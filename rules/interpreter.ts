@@ -326,12 +326,20 @@ class Interpreter {
   }
 
   private membership(expression: Binary): boolean {
+    if (expression.right.kind === 'array') return this.isAnyOf(expression.left, expression.right.elements)
     const value = this.evaluate(expression.left)
     const list = this.evaluate(expression.right)
     if (list === null) return false
     if (Array.isArray(list)) return list.some((element) => isSame(element, value))
     if (typeof list === 'object') return typeof value === 'string' && Object.hasOwn(list, value)
     return this.fail(expression, `in ${nameOf(list)}, which is neither a list nor a map`)
+  }
+
+  /** As `x == a || x == b` would, that stops at the first; in no elements at all there is nothing to ask. */
+  private isAnyOf(left: Expression, elements: readonly Expression[]): boolean {
+    if (elements.length === 0) return false
+    const value = this.evaluate(left)
+    return elements.some((element) => isSame(this.evaluate(element), value))
   }
 
   private number(expression: Expression): number {

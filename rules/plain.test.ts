@@ -43,6 +43,17 @@ test('a plain file is accepted as it came out', () => {
   expect(result.ok && loadRuleset(result.text).ok).toBe(true)
 })
 
+test('lists within lists do not grow without bound', () => {
+  let rule = '$x'
+  for (let i = 0; i < 10; i++) rule = `(${rule} in ['a', 'b', true, false, 1, 2, 3, 4, 5, 6])`
+
+  const result = compileToPlain(extended({}, { $x: { '.write': rule } }))
+
+  expect(result.ok ? [] : result.errors.map(firebaseMessage)).toEqual([
+    expect.stringContaining('the plain form has more than 50000 parts'),
+  ])
+})
+
 test('a feature without a plain form is named with its place', () => {
   const result = compileToPlain(extended({}, { '.read': "data.numChildren() > 1 || 'a' in auth.token.list" }))
 

@@ -10,6 +10,7 @@
 import { type Binary, type Expression, partsOf } from './ast.ts'
 import type { RulesError } from './errors.ts'
 import { mapParts } from './expand.ts'
+import { defaultLimits } from './limits.ts'
 import { type Analysis, analyzeRules, type LoadOptions } from './load.ts'
 import { printExpression } from './printer.ts'
 import type { Rule } from './rule.ts'
@@ -21,7 +22,7 @@ export type PlainResult = { ok: true; text: string } | { ok: false; errors: read
 export function compileToPlain(text: string | Uint8Array, options: LoadOptions = {}): PlainResult {
   const analysis = analyzeRules(text, options)
   if (analysis.file === null || analysis.errors.length > 0) return { ok: false, errors: analysis.errors }
-  const writer = new PlainWriter(analysis)
+  const writer = new PlainWriter(analysis, { ...defaultLimits, ...options.limits }.expressionNodesMax)
   const plain = `{\n  "rules": ${writer.node(analysis.file.root, '  ')}\n}\n`
   const { errors } = analysis.source
   return errors.length > 0 ? { ok: false, errors } : { ok: true, text: plain }
@@ -30,9 +31,11 @@ export function compileToPlain(text: string | Uint8Array, options: LoadOptions =
 class PlainWriter {
   private readonly source: Source
   private readonly rules: ReadonlyMap<RuleSource, Rule>
+  private readonly nodesMax: number
 
-  constructor({ source, rules }: Analysis) {
+  constructor({ source, rules }: Analysis, nodesMax: number) {
     this.source = source
+    this.nodesMax = nodesMax
     this.rules = new Map(rules.map((rule) => [rule.source, rule]))
   }
 
@@ -54,7 +57,16 @@ class PlainWriter {
     const rule = this.rules.get(source)!
     // What is plain already stays as its author wrote it.
     if (!rule.isExpanded && !hasExtension(rule.expression!)) return JSON.stringify(source.value)
-    return JSON.stringify(printExpression(this.lower(rule.expression!, rule)))
+    const lowered = this.lower(rule.expression!, rule)
+    // `(x in [..]) in [..]` writes its left side out once for each element, and so on inside.
+    if (sizeOf(lowered, new Map()) <= this.nodesMax) return JSON.stringify(printExpression(lowered))
+    this.problem(
+      rule,
+      rule.expression!,
+      `the plain form has more than ${this.nodesMax} parts`,
+      'each element of a list repeats what is looked for in it',
+    )
+    return 'false'
   }
 
   private lower(expression: Expression, rule: Rule): Expression {
@@ -106,6 +118,17 @@ class PlainWriter {
     const start = rule.source.offsetAt(expression.start)
     this.source.report('type', { start, end: rule.source.offsetAt(expression.end) }, message, hint)
   }
+}
+
+/** Parts of an expression as it is printed: one object may stand at several places of it. */
+function sizeOf(expression: Expression, known: Map<Expression, number>): number {
+  let size = known.get(expression)
+  if (size === undefined) {
+    size = 1
+    for (const part of partsOf(expression)) size += sizeOf(part, known)
+    known.set(expression, size)
+  }
+  return size
 }
 
 function hasExtension(expression: Expression): boolean {

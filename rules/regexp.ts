@@ -1,11 +1,21 @@
 /**
  * Regular expressions: checks a pattern against Firebase's dialect and hands it to a linear-time matcher, so
- * that no pattern and no string can make matching explode. The only importer of re2js.
+ * that no pattern and no string can make matching explode: to a table of states where a small one does, else to re2js,
+ * of which this is the only importer.
  *
  * The dialect: literals . * + ? {n} {n,} {n,m} ( ) | [..] [^..] ranges \s \w \d \S \W \D, a backslash before
  * anything else makes it literal, ^ only first and $ only last in the pattern, flag i.
  */
 import { RE2JS } from 're2js'
+import { type Automaton, automatonOf, type Pattern, type Piece } from './automaton.ts'
+import {
+  type CharacterSet,
+  complementOf,
+  escapedSet,
+  foldedSet,
+  NOT_NEWLINE,
+  setOf,
+} from './character-set.ts'
 import type { Growth } from './expand.ts'
 
 export interface Matcher {
@@ -37,6 +47,7 @@ const EAGER_PARTS_MAX = 100_000
 const NODES_PER_PART = 4
 /** A table of states has at most about two to the power of this many rows. */
 const CHOICES_MAX = 12
+const STEPS_IN_TABLE = 4
 /** What it costs to make a state anew for each character, where the table outgrows its memory. */
 const STEPS_PER_STATE = 400
 
@@ -57,7 +68,7 @@ export function compileRegex(
   try {
     const translated = translator.translate()
     const reFlags = flags === 'i' ? RE2JS.CASE_INSENSITIVE : 0
-    const matcher = new LazyMatcher(translated, reFlags, translator.mayOutgrowTable)
+    const matcher = new LazyMatcher(pattern, translated.text, reFlags, translator.mayOutgrowTable)
     if (translator.mayBeTooLarge) {
       growth.nodes += Math.min(translator.parts, EAGER_PARTS_MAX) * NODES_PER_PART
       matcher.compile()
@@ -77,30 +88,44 @@ export function compileRegex(
 /** Compiles when first asked: that takes re2js half a millisecond, and most patterns of a large file are not met. */
 class LazyMatcher implements Matcher {
   private readonly pattern: string
+  private readonly translated: string
   private readonly flags: number
   private readonly mayOutgrowTable: boolean
+  /** undefined until one was tried to be made. */
+  private table: Automaton | null | undefined
   private compiled: RE2JS | null = null
 
-  constructor(pattern: string, flags: number, mayOutgrowTable: boolean) {
+  constructor(pattern: string, translated: string, flags: number, mayOutgrowTable: boolean) {
     this.pattern = pattern
+    this.translated = translated
     this.flags = flags
     this.mayOutgrowTable = mayOutgrowTable
   }
 
   compile(): RE2JS {
-    this.compiled ??= RE2JS.compile(this.pattern, this.flags)
+    this.compiled ??= RE2JS.compile(this.translated, this.flags)
     return this.compiled
   }
 
   matches(text: string): boolean {
-    return this.compile().test(text)
+    const { automaton } = this
+    return automaton === null ? this.compile().test(text) : automaton.matches(text)
   }
 
-  /** Small programs run in a table of states; large ones may be walked as a whole for each character. */
+  /** Tables cost the same for all; of re2js' programs small ones run in a table, large ones may be walked as a whole. */
   get stepsPerCharacter(): number {
+    if (this.automaton !== null) return STEPS_IN_TABLE
     const size = this.compile().programSize()
     if (size > SMALL_PROGRAM_SIZE) return size * 2
-    return this.mayOutgrowTable ? STEPS_PER_STATE + size * 2 : 4
+    return this.mayOutgrowTable ? STEPS_PER_STATE + size * 2 : STEPS_IN_TABLE
+  }
+
+  private get automaton(): Automaton | null {
+    if (this.table === undefined) {
+      const isFolded = this.flags !== 0
+      this.table = automatonOf(new Translator(this.pattern, { isFolded }).translate())
+    }
+    return this.table
   }
 }
 
@@ -123,8 +148,28 @@ const CLASS_ESCAPES: ReadonlySet<string> = new Set(['s', 'w', 'd', 'S', 'W', 'D'
 const QUANTIFIER = /[*+?]|\{(\d+)(,(\d*))?\}/y
 const GROUP_DEPTH_MAX = 50
 
+const UNKNOWN: Piece = { kind: 'set', set: null }
+
+function pieceOf(set: CharacterSet | null): Piece {
+  return set === null ? UNKNOWN : { kind: 'set', set }
+}
+
+/** One character of a pattern, escaped or not, or a class such as `\d`. */
+interface EscapedCharacter {
+  out: string
+  code: number
+  isClass: boolean
+  /** null where it is not known. */
+  set: CharacterSet | null
+}
+
+/** A pattern in re2's syntax, and in pieces. */
+export interface Translated extends Pattern {
+  text: string
+}
+
 /** Walks the pattern once, writing the same pattern in re2's syntax with everything literal escaped. */
-class Translator {
+export class Translator {
   private readonly pattern: string
   private at = 0
   private out = ''
@@ -139,9 +184,13 @@ class Translator {
   /** Those that a match may be at several of at once, since it can have begun at any character or loop before. */
   private openChoices = 0
   private isOpen = true
+  private hasEnd = false
+  private readonly sets: { isFolded: boolean } | null
 
-  constructor(pattern: string) {
+  /** @param sets Left out where the pieces are not wanted: making their sets takes most of the time. */
+  constructor(pattern: string, sets: { isFolded: boolean } | null = null) {
     this.pattern = pattern
+    this.sets = sets
   }
 
   /**
@@ -157,29 +206,31 @@ class Translator {
     return this.hasNestedCounts || this.pattern.length * (1 + this.countSum) > LAZY_PARTS_MAX
   }
 
-  translate(): string {
-    if (this.pattern[0] === '^') {
+  translate(): Translated {
+    const hasStart = this.pattern[0] === '^'
+    if (hasStart) {
       this.out += '^'
       this.at = 1
       this.isOpen = false
     }
-    this.alternatives(0)
+    const alternatives = this.alternatives(0)
     if (this.at < this.pattern.length) this.fail('unmatched ) in regular expression')
-    return this.out
+    return { text: this.out, alternatives, hasStart, hasEnd: this.hasEnd }
   }
 
-  private alternatives(depth: number): void {
+  private alternatives(depth: number): Piece[] {
     if (depth > GROUP_DEPTH_MAX) this.fail('regular expression is nested too deep')
+    const alternatives: Piece[] = []
     while (true) {
       const before = this.at
-      this.sequence(depth)
+      alternatives.push(this.sequence(depth))
       const character = this.pattern[this.at]
       // A pattern of an anchor alone, or none at all, is not an alternative that was forgotten.
       const isWhole = depth === 0 && character === undefined && !this.out.includes('|')
       if (this.at === before && !isWhole) {
         this.fail('empty alternative in regular expression', 'make the group optional instead: (a|b)?')
       }
-      if (character !== '|') return
+      if (character !== '|') return alternatives
       this.out += '|'
       this.at += 1
       // The `^` in front holds for the first alternative only.
@@ -193,27 +244,32 @@ class Translator {
     if (this.isOpen) this.openChoices += 1
   }
 
-  private sequence(depth: number): void {
+  private sequence(depth: number): Piece {
     const { pattern } = this
+    const pieces: Piece[] = []
     while (this.at < pattern.length) {
       const character = pattern[this.at]!
-      if (character === '|' || character === ')') return
+      if (character === '|' || character === ')') break
       if (character === '$') {
         if (this.at !== pattern.length - 1 || depth > 0) {
           this.fail('$ may only be the last character of a regular expression', 'a literal dollar is \\$')
         }
         this.out += '$'
         this.at += 1
-        return
+        this.hasEnd = true
+        break
       }
       const { counts, choices, openChoices, parts } = this
-      this.atom(character, depth)
+      const piece = this.atom(character, depth)
       this.parts += 1
-      this.quantifier(this.counts > counts, character === '(', { choices, openChoices, parts })
+      pieces.push(
+        this.quantifier(piece, this.counts > counts, character === '(', { choices, openChoices, parts }),
+      )
     }
+    return { kind: 'sequence', pieces }
   }
 
-  private atom(character: string, depth: number): void {
+  private atom(character: string, depth: number): Piece {
     switch (character) {
       case '^':
         return this.fail(
@@ -234,18 +290,22 @@ class Translator {
         this.out += '.'
         this.at += 1
         this.choose()
-        return
-      case '\\':
-        if (CLASS_ESCAPES.has(this.pattern[this.at + 1] ?? '')) this.choose()
-        this.out += this.escape()
-        return
-      default:
-        this.out += quote(character)
-        this.at += 1
+        return pieceOf(NOT_NEWLINE)
+      case '\\': {
+        const { out, set, isClass } = this.escape()
+        if (isClass) this.choose()
+        this.out += out
+        return pieceOf(set)
+      }
+      default: {
+        const whole = this.codePoint()
+        this.out += quote(whole)
+        return pieceOf(this.setOfOne(whole))
+      }
     }
   }
 
-  private group(depth: number): void {
+  private group(depth: number): Piece {
     const start = this.at
     this.at += 1
     if (this.pattern[this.at] === '?') {
@@ -255,13 +315,14 @@ class Translator {
       )
     }
     this.out += '(?:'
-    this.alternatives(depth + 1)
+    const pieces = this.alternatives(depth + 1)
     if (this.pattern[this.at] !== ')') {
       this.at = start
       this.fail('unterminated group in regular expression')
     }
     this.out += ')'
     this.at += 1
+    return { kind: 'choice', pieces }
   }
 
   /**
@@ -269,13 +330,14 @@ class Translator {
    * @param before What was counted before what is repeated.
    */
   private quantifier(
+    piece: Piece,
     hasCountsInside: boolean,
     isGroup: boolean,
     before: { choices: number; openChoices: number; parts: number },
-  ): void {
+  ): Piece {
     QUANTIFIER.lastIndex = this.at
     const found = QUANTIFIER.exec(this.pattern)
-    if (found === null) return
+    if (found === null) return piece
     if (found[1] !== undefined) {
       this.counts += 1
       if (hasCountsInside) this.hasNestedCounts = true
@@ -305,14 +367,24 @@ class Translator {
         'lazy and possessive forms are not supported; they would not change the answer',
       )
     }
+    if (piece === UNKNOWN) return UNKNOWN
+    return {
+      kind: 'repeat',
+      piece,
+      least: found[0] === '+' ? 1 : least,
+      most: isLoop ? Number.POSITIVE_INFINITY : found[1] === undefined ? 1 : most,
+    }
   }
 
-  private characterClass(): void {
+  private characterClass(): Piece {
     const { pattern } = this
     const start = this.at
     this.at += 1
     let out = '['
-    if (pattern[this.at] === '^') {
+    const isNegated = pattern[this.at] === '^'
+    const ranges: number[] = []
+    let isKnown = true
+    if (isNegated) {
       out += '^'
       this.at += 1
     }
@@ -322,53 +394,60 @@ class Translator {
         this.at = start
         this.fail('unterminated regular expression literal', 'the class opened by `[` is never closed')
       }
-      out += this.classItem()
+      const item = this.classItem()
+      out += item.out
       isEmpty = false
+      if (item.set === null) isKnown = false
+      else ranges.push(...item.set)
     }
     if (isEmpty) this.fail('empty class in regular expression')
     this.at += 1
     this.out += `${out}]`
     this.choose()
+    if (!isKnown) return UNKNOWN
+    const set = setOf(ranges)
+    return pieceOf(isNegated ? complementOf(set) : set)
   }
 
   /** One character, one class escape or one range inside brackets. */
-  private classItem(): string {
+  private classItem(): { out: string; set: CharacterSet | null } {
     const { pattern } = this
     const from = this.classCharacter()
     const isRange = pattern[this.at] === '-' && this.at + 1 < pattern.length && pattern[this.at + 1] !== ']'
-    if (!isRange || from.isClass) return from.out
+    if (!isRange || from.isClass) return from
     const dash = this.at
     this.at += 1
     const to = this.classCharacter()
     if (to.isClass) {
       // `[a-\d]`: the dash stands for itself.
-      return `${from.out}\\-${to.out}`
+      const sets = [from.set, this.setOfOne('-'), to.set]
+      const isKnown = sets.every((set) => set !== null)
+      return { out: `${from.out}\\-${to.out}`, set: isKnown ? setOf(sets.flatMap((set) => set!)) : null }
     }
     if (to.code < from.code) {
       this.at = dash
       this.fail('range out of order in regular expression class')
     }
-    return `${from.out}-${to.out}`
+    return { out: `${from.out}-${to.out}`, set: this.setOfRange(from.code, to.code) }
   }
 
-  private classCharacter(): { out: string; code: number; isClass: boolean } {
-    const { pattern } = this
-    if (pattern[this.at] === '\\') {
-      const next = pattern[this.at + 1] ?? ''
-      const out = this.escape()
-      return { out, code: next.codePointAt(0) ?? 0, isClass: CLASS_ESCAPES.has(next) }
+  private classCharacter(): EscapedCharacter {
+    if (this.pattern[this.at] === '\\') return this.escape()
+    const character = this.codePoint()
+    return {
+      out: quote(character),
+      code: character.codePointAt(0)!,
+      isClass: false,
+      set: this.setOfOne(character),
     }
-    const character = String.fromCodePoint(pattern.codePointAt(this.at)!)
-    this.at += character.length
-    return { out: quote(character), code: character.codePointAt(0)!, isClass: false }
   }
 
-  private escape(): string {
+  private escape(): EscapedCharacter {
     const next = this.pattern[this.at + 1]
     if (next === undefined) this.fail('regular expression ends in a backslash')
     if (CLASS_ESCAPES.has(next)) {
       this.at += 2
-      return `\\${next}`
+      return { out: `\\${next}`, code: 0, isClass: true, set: this.setOfClass(next) }
     }
     if (/[A-Za-z0-9]/.test(next)) {
       this.fail(
@@ -376,8 +455,37 @@ class Translator {
         'supported are \\s \\w \\d \\S \\W \\D, and a backslash before a character that is no letter or digit',
       )
     }
-    this.at += 2
-    return quote(next)
+    this.at += 1
+    const character = this.codePoint()
+    return {
+      out: quote(character),
+      code: character.codePointAt(0)!,
+      isClass: false,
+      set: this.setOfOne(character),
+    }
+  }
+
+  /** The next character, both halves of one that takes two units. */
+  private codePoint(): string {
+    const code = this.pattern.codePointAt(this.at)!
+    const length = code > 0xffff ? 2 : 1
+    this.at += length
+    return this.pattern.slice(this.at - length, this.at)
+  }
+
+  private setOfClass(name: string): CharacterSet | null {
+    return this.sets === null ? null : escapedSet(name, this.sets.isFolded)
+  }
+
+  private setOfOne(character: string): CharacterSet | null {
+    const code = character.codePointAt(0)!
+    return this.setOfRange(code, code)
+  }
+
+  /** null also where folding their case takes the tables of Unicode. */
+  private setOfRange(from: number, to: number): CharacterSet | null {
+    if (this.sets === null) return null
+    return this.sets.isFolded ? foldedSet([from, to]) : [from, to]
   }
 
   private fail(message: string, hint: string | null = null): never {

@@ -128,6 +128,11 @@ export function isOneOf(value: unknown, list: readonly unknown[], budget: Budget
   return false
 }
 
+export function isAnyOf(value: unknown, list: readonly (() => unknown)[], budget: Budget): boolean {
+  for (const element of list) if (same(element(), value, budget)) return true
+  return false
+}
+
 export function contains(text: unknown, part: unknown, budget: Budget): boolean {
   if (typeof text !== 'string' || typeof part !== 'string') throw FAILED
   budget.spend(text.length >> 6)

@@ -13,11 +13,13 @@ import {
   type Value,
   valueAt,
 } from '../protocol/index.ts'
+import { formatCoverage } from './coverage.ts'
 import { afterWrites, jsonView } from './data-view-json.ts'
 import { firebaseMessage } from './errors.ts'
 import { loadRuleset } from './load.ts'
 import { noQuery, type RuleQuery } from './query.ts'
 import type { Ruleset } from './ruleset.ts'
+import { runTestFiles } from './test-files.ts'
 
 const shared = fileURLToPath(new URL('../../shared/', import.meta.url))
 const isThere = existsSync(`${shared}rules-cases`)
@@ -179,4 +181,19 @@ describe.skipIf(!isThere)('rules files of public repositories', () => {
       )
     })
   }
+})
+
+/** rules/corpus holds tables of our own for some of these files. */
+describe.skipIf(!isThere)('tables of tests for public rules files', () => {
+  const folder = fileURLToPath(new URL('./corpus/', import.meta.url))
+  test.each(readdirSync(folder))('%s passes, and sees each condition true and false', async (name) => {
+    const options = { coverage: true, mutate: false, rules: null }
+
+    const { runs, coverage } = await runTestFiles([`${folder}${name}`], options)
+
+    expect(runs.flatMap(({ failures }) => failures)).toEqual([])
+    expect(coverage.map(({ report }) => formatCoverage(report))).toEqual([
+      expect.stringMatching(/^(\d+) of \1 conditions seen both true and false \(100 %\)$/),
+    ])
+  })
 })

@@ -84,6 +84,8 @@ export function tableProblems(table: unknown): string[] {
   const { tests, users, now } = table as { tests?: unknown; users?: unknown; now?: unknown }
   if (!Array.isArray(tests)) return ['a table has `tests`, a list']
   const problems = unknownMembers(table, TABLE_MEMBERS, 'a table')
+  // Nothing would be tested, and all of it pass.
+  if (tests.length === 0) problems.push('`tests` is empty; a table has at least one test')
   if (users !== undefined && !isObject(users)) problems.push('`users` is an object from names to auth')
   if (now !== undefined && typeof now !== 'number') problems.push('`now` is a number of milliseconds')
   for (const [i, test] of (tests as unknown[]).entries()) {

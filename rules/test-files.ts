@@ -3,14 +3,14 @@
  * `hearth rules test` does between its arguments and its exit code.
  */
 import { register } from 'node:module'
-import { dirname, extname, resolve } from 'node:path'
+import { dirname, extname, relative, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Coverage, type CoverageReport } from './coverage.ts'
 import { describeDecision } from './decision.ts'
 import { formatError } from './errors.ts'
 import { explain, formatExplanation } from './explain.ts'
 import { loadRuleset } from './load.ts'
-import { type MutationReport, mutate } from './mutate.ts'
+import { ErrorCounter, type MutationReport, mutate, type Trial } from './mutate.ts'
 import { InputError, readInput } from './read-input.ts'
 import type { Ruleset } from './ruleset.ts'
 import { operationOf, runTable, storedOf, type Table, type TableResult, tableProblems } from './table.ts'
@@ -71,9 +71,14 @@ function runSuite(suite: Suite, options: TestOptions, report: TestReport): void 
   }
   // Against failing tests every change would look noticed.
   if (!options.mutate || !isGreen) return
-  const passes = (mutated: Ruleset) =>
-    tables.every(({ table }) => runTable(mutated, table).every((result) => result.passed))
-  report.mutation.push({ fileName: rulesName, report: mutate(ruleset, passes) })
+  const run = (mutated: Ruleset): Trial => {
+    const counter = new ErrorCounter()
+    const passed = tables.every(({ table }) =>
+      runTable(mutated, table, counter).every((result) => result.passed),
+    )
+    return { passed, errors: counter.errors }
+  }
+  report.mutation.push({ fileName: rulesName, report: mutate(ruleset, run) })
 }
 
 function describeFailure(
@@ -103,17 +108,24 @@ async function addTable(
     : table.rules === undefined
       ? resolve(rules)
       : resolve(dirname(file), rules)
+  const shownName = shortestName(rulesName)
   let suite = suites.get(rulesName)
   if (suite === undefined) {
     const text = isFile ? await readInput(rulesName) : inlineRules(rules)
     const result = loadRuleset(text)
     if (!result.ok) {
-      throw new TestFileError(result.errors.map((error) => formatError(error, rulesName)).join('\n\n'))
+      throw new TestFileError(result.errors.map((error) => formatError(error, shownName)).join('\n\n'))
     }
-    suite = { rulesName, ruleset: result.ruleset, tables: [] }
+    suite = { rulesName: shownName, ruleset: result.ruleset, tables: [] }
     suites.set(rulesName, suite)
   }
   suite.tables.push({ file, table })
+}
+
+/** As one would type it here. */
+function shortestName(file: string): string {
+  const fromHere = relative(process.cwd(), file)
+  return fromHere.length < file.length ? fromHere : file
 }
 
 /** A whole rules file written into the table, or only what stands under its `rules`. */
@@ -124,7 +136,7 @@ function inlineRules(rules: Record<string, unknown>): string {
 async function readTables(file: string): Promise<Table[]> {
   const content = file.endsWith('.json') ? await readJson(file) : await importTables(file)
   const tables = Array.isArray(content) ? content : [content]
-  const problems = tables.flatMap(tableProblems)
+  const problems = tables.length === 0 ? ['a list of tables is empty'] : tables.flatMap(tableProblems)
   if (problems.length > 0)
     throw new TestFileError(problems.map((problem) => `${file}: ${problem}`).join('\n'))
   return tables as Table[]

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { Coverage, coverageHtml, formatCoverage } from './coverage.ts'
-import { formatMutation, mutate } from './mutate.ts'
+import { ErrorCounter, formatMutation, mutate, type Trial } from './mutate.ts'
 import { runTable, type Table, tableProblems } from './table.ts'
 import { assertFails, assertSucceeds, rulesFromText } from './testing.ts'
 
@@ -102,10 +102,16 @@ test('the coverage page marks rules that were never asked, literal ones too', ()
   expect(html).toMatch(new RegExp(`&quot;.read&quot;: .*${mark('.*auth != null.*')}`))
 })
 
-test('mutation finds what no test would miss', () => {
-  const passes = (ruleset: typeof rules.ruleset) => runTable(ruleset, table).every(({ passed }) => passed)
+function trial(ruleset: typeof rules.ruleset, tried: Table): Trial {
+  const counter = new ErrorCounter()
+  return {
+    passed: runTable(ruleset, tried, counter).every(({ passed }) => passed),
+    errors: counter.errors,
+  }
+}
 
-  const report = mutate(rules.ruleset, passes)
+test('mutation finds what no test would miss', () => {
+  const report = mutate(rules.ruleset, (ruleset) => trial(ruleset, table))
 
   expect(report.survivors.map(({ text }) => text)).toEqual([
     'data.exists()',
@@ -114,6 +120,48 @@ test('mutation finds what no test would miss', () => {
     'newData.val().length < 5',
   ])
   expect(formatMutation(report)).toContain('2 of 6 changed conditions were noticed by a test')
+})
+
+test('a guard whose loss makes a rule fail at run time is noticed', () => {
+  const { ruleset } = rulesFromText(
+    JSON.stringify({
+      rules: { a: { '.write': true, '.validate': 'newData.isString() && newData.val().length < 5' } },
+    }),
+  )
+  const tests: Table['tests'] = [
+    { set: '/a', value: 5, expect: 'validate' },
+    { set: '/a', value: 'long text', expect: 'validate' },
+  ]
+
+  expect(mutate(ruleset, (mutated) => trial(mutated, { tests })).survivors).toEqual([])
+})
+
+test('mutation takes out each condition: also the first of several, those of a choice, and calls as a whole', () => {
+  const mutantsOf = (rule: string, functions: Record<string, string> = {}) => {
+    const { ruleset } = rulesFromText(JSON.stringify({ functions, rules: { '.read': rule } }))
+    const { survivors } = mutate(ruleset, () => ({ passed: true, errors: 0 }))
+    return survivors.map(({ text, replacement }) => `${text}: ${replacement}`)
+  }
+
+  expect(mutantsOf('data.exists() && auth != null || data.isString()')).toEqual([
+    'data.exists() && auth != null: false',
+    'data.isString(): false',
+    'data.exists(): true',
+    'auth != null: true',
+  ])
+  expect(mutantsOf('data.exists() ? auth != null : data.isString()')).toEqual([
+    'data.exists() ? auth != null : data.isString(): true',
+    'data.exists(): true',
+    'data.exists(): false',
+    'auth != null: true',
+    'data.isString(): true',
+  ])
+  const functions = { 'has(key)': 'auth != null && data.hasChild(key)' }
+  expect(mutantsOf("has('a')", functions)).toEqual(["has('a'): true"])
+  expect(mutantsOf("has('a') || data.hasChild('b')", functions)).toEqual([
+    "has('a'): false",
+    "data.hasChild('b'): false",
+  ])
 })
 
 test('a table says what is wrong with its shape', () => {

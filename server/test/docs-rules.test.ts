@@ -1,8 +1,9 @@
 /**
  * What docs/rules.md shows: each `$ hearth rules ...` in it is run from the root of the repository, and must print what
- * stands below it. A line of `...` stands for any lines, and times are not compared.
+ * stands below it. A line of `...` stands for any lines, and times are not compared. Commands on public rules files are left
+ * out where the corpus is not beside the project.
  */
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
 import { expect, test } from 'vitest'
@@ -49,7 +50,12 @@ test('the page shows each command of `hearth rules`', () => {
   expect([...commands].sort()).toEqual(['check', 'compile', 'explain', 'test'])
 })
 
-test.each(shown)('%s', async (command, output) => {
+const hasCorpus = existsSync(`${ROOT}../shared/rules-corpus`)
+if (!hasCorpus) console.log(`public rules files are not at ${ROOT}../shared/rules-corpus: skipped`)
+const isOnCorpus = (command: string): boolean => /\.\.\/shared\/rules-corpus\/| rules\/corpus\//.test(command)
+const runnable = shown.filter(([command]) => hasCorpus || !isOnCorpus(command))
+
+test.each(runnable)('%s', async (command, output) => {
   const before = process.cwd()
   process.chdir(ROOT)
   try {

@@ -92,9 +92,12 @@ async function serveRules({ databases, rules }: SettingsParts, request: HttpRequ
       return rulesText(request.query.get('format') === 'strict' ? strictJson(source) : source)
     }
     case 'PUT': {
+      const dryRun = request.query.get('dryRun') ?? 'false'
+      // Whoever writes `dryRun=1` does not want the rules to hold.
+      if (dryRun !== 'true' && dryRun !== 'false')
+        return jsonError('400 Bad Request', '`dryRun` is `true` or `false`')
       const text = await request.body(RULES_BYTES_MAX)
-      const isDryRun = request.query.get('dryRun') === 'true'
-      const loaded = isDryRun ? rules.check(text) : rules.install(name, text)
+      const loaded = dryRun === 'true' ? rules.check(text) : rules.install(name, text)
       if (loaded.ok) return json({ status: 'ok' })
       return jsonError('400 Bad Request', firebaseMessage(loaded.errors[0]!))
     }

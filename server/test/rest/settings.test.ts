@@ -57,6 +57,19 @@ describe('uploaded rules', () => {
     expect(errorOf(bad)).toBe("1:2: Expected 'rules' property.")
   })
 
+  test('do not hold where a trial is asked for in other words', async (t) => {
+    const server = await serveRest(t)
+
+    const answers = await Promise.all(
+      ['?dryRun=1', '?dryRun=True', '?dryRun='].map((query) => upload(server, '{"rules": {}}', query)),
+    )
+    const read = await ask(server, '/a.json')
+
+    expect(answers.map(({ status }) => status)).toEqual([400, 400, 400])
+    expect(errorOf(answers[0]!)).toBe('`dryRun` is `true` or `false`')
+    expect(read.status).toBe(200)
+  })
+
   test('are for admins only', async (t) => {
     const server = await serveRest(t)
 
