@@ -38,6 +38,11 @@ const ASCII_NAME = /[A-Za-z$_][\w$]*/y
 const NAME = /[\p{ID_Start}$_][\p{ID_Continue}$\u200c\u200d]*/uy
 const NUMBER = /0[xX][0-9a-fA-F]+|0[oO][0-7]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?/y
 const PLAIN_STRING = /"[^"\\\n]*"|'[^'\\\n]*'/y
+/** Most punctuators by far, none of them the beginning of another but for the dot of `...`. */
+const SINGLE: readonly (string | undefined)[] = Array.from({ length: 128 }, (_, unit) => {
+  const text = String.fromCharCode(unit)
+  return '.()[],:'.includes(text) ? text : undefined
+})
 const BLANK = /[\s\ufeff]/
 const SIMPLE_ESCAPES: ReadonlyMap<string, string> = new Map([
   ['n', '\n'],
@@ -64,6 +69,11 @@ export class Lexer {
     const first = text.charCodeAt(start)
     if (first === 34 || first === 39) return this.string(text[start]!)
     if (isDigitUnit(first) || (first === 46 && isDigitUnit(text.charCodeAt(start + 1)))) return this.number()
+    const single = SINGLE[first]
+    if (single !== undefined && (first !== 46 || text.charCodeAt(start + 1) !== 46)) {
+      this.at = start + 1
+      return { kind: 'punctuator', text: single, start, end: start + 1 }
+    }
     PUNCTUATOR.lastIndex = start
     if (PUNCTUATOR.test(text)) {
       this.at = PUNCTUATOR.lastIndex
