@@ -154,7 +154,7 @@ export class LocalLog implements CommitLog {
         onBug(error)
       }
     }
-    settle(group, refused, failure, store.flushedRevision)
+    settle(group, refused, failure, store.flushedRevision, onBug)
     const endMs = performance.now()
     onGroup?.({
       writes: group.length,
@@ -178,6 +178,7 @@ function settle(
   refused: readonly [Write, RequestError][],
   failure: RequestError | null,
   revision: number,
+  onBug: (error: unknown) => void,
 ): void {
   const origins = new Set<WriteOrigin>()
   for (const [write, error] of refused) {
@@ -189,7 +190,14 @@ function settle(
     else write.origin.refused(write, failure)
     origins.add(write.origin)
   }
-  for (const origin of origins) origin.groupSettled()
+  for (const origin of origins) {
+    // A bug in what one is told must not hold up the writes of all others.
+    try {
+      origin.groupSettled()
+    } catch (error) {
+      onBug(error)
+    }
+  }
 }
 
 function asRequestError(error: unknown, onBug: (error: unknown) => void): RequestError {

@@ -216,6 +216,8 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
     for (const behind of this.#behind.values()) {
       if (behind !== null) behind.since = Math.min(behind.since, since)
     }
+    // The socket may have been emptied before the news came: then nothing more drains from it.
+    this.drained()
   }
 
   closed(): void {
@@ -310,10 +312,8 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
     this.#settled = []
     const { isSlow } = this.#outbox
     // What is held back comes behind all that others write until then.
-    this.#contended.push(
-      ...(isSlow ? settled.flatMap(placesOf) : this.#database.contended(settled, placesOf)),
-    )
-    if (this.#contended.length > CONTENDED_MAX) this.#contended = [[]]
+    const met = isSlow ? settled.flatMap(placesOf) : this.#database.contended(settled, placesOf)
+    this.#contended = this.#contended.length + met.length > CONTENDED_MAX ? [[]] : this.#contended.concat(met)
     if (isSlow || this.#contended.length === 0) return
     const contended = this.#contended
     this.#contended = []

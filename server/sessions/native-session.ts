@@ -211,6 +211,8 @@ export class NativeSession implements Subscriber, WriteOrigin, RequestServer<ToS
   /** A patch for this connection was dropped because its socket is full: from now on it is behind. */
   dropped(): void {
     this.#becomeSlow()
+    // The socket may have been emptied before the news came: then nothing more drains from it.
+    this.drained()
   }
 
   closed(): void {
@@ -346,8 +348,9 @@ export class NativeSession implements Subscriber, WriteOrigin, RequestServer<ToS
     try {
       const isRead = message.type === 'listen' || message.type === 'get'
       if (isRead) this.#assertMayReadMore()
+      encoder.reset()
       this.#dispatch(message)
-      // What was encoded last is the answer.
+      // What was encoded last is the answer; nothing, where it is owed.
       if (isRead) this.#budget.spendOnRead(encoder.length)
     } catch (error) {
       if (!(error instanceof RequestError)) throw error
@@ -653,7 +656,7 @@ export class NativeSession implements Subscriber, WriteOrigin, RequestServer<ToS
     if (this.#isClosed) return null
     if (this.#slow === null) {
       this.#context.counters.slowConsumers += 1
-      this.#slow = new SlowConsumer(this.#context, this.#sink)
+      this.#slow = new SlowConsumer(this.#context, this.#sink, this.#budget)
     }
     for (const listener of this.#listeners.values()) this.#slow.fallsBehind(listener)
     return this.#slow

@@ -46,6 +46,7 @@ export class RequestLine<R> implements TurnTaker {
   readonly #server: RequestServer<R>
   #waiting: { request: R; size: number }[] = NOTHING
   #waitingSize = 0
+  #isClosed = false
 
   constructor(context: RequestLineContext, sink: Sink, server: RequestServer<R>) {
     this.#context = context
@@ -103,6 +104,8 @@ export class RequestLine<R> implements TurnTaker {
 
   /** What the socket has not taken of a large answer counts towards what all of them may have in flight. */
   countUnsent(): void {
+    // The answer itself may have closed the session; its socket may hold something for a while all the same.
+    if (this.#isClosed) return
     if (this.#sink.bufferedBytes > 0) this.#context.turns.hold(this, this.#sink.bufferedBytes)
     else this.drained()
   }
@@ -120,6 +123,7 @@ export class RequestLine<R> implements TurnTaker {
   }
 
   close(): void {
+    this.#isClosed = true
     this.#forget()
     this.#context.turns.leave(this)
   }

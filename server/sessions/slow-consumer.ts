@@ -10,6 +10,7 @@ import { closeReasons, Encoder, encodeToClient, RequestError } from '../../proto
 import type { Behind, Database } from '../database.ts'
 import type { Listener } from '../listeners/listener.ts'
 import { warningFor } from '../listeners/live-queries.ts'
+import type { Budget } from './budget.ts'
 import type { NativeWire } from './native-wire.ts'
 import type { Sink } from './sink.ts'
 
@@ -36,15 +37,17 @@ const frame = new Encoder()
 export class SlowConsumer {
   readonly #context: SlowConsumerContext
   readonly #sink: Sink
+  readonly #budget: Budget
   /** Listeners that get no patches until they were sent what they lack; or the id of a listen not yet answered. */
   readonly #behind = new Map<Listener, number | Behind>()
   readonly #heldBack: Uint8Array[] = []
   #heldBackBytes = 0
   readonly #deadline: NodeJS.Timeout
 
-  constructor(context: SlowConsumerContext, sink: Sink) {
+  constructor(context: SlowConsumerContext, sink: Sink, budget: Budget) {
     this.#context = context
     this.#sink = sink
+    this.#budget = budget
     this.#deadline = setTimeout(
       () => sink.close(closeReasons.slowConsumer),
       context.limits.slowConsumerDeadlineMs,
@@ -141,7 +144,9 @@ export class SlowConsumer {
     if (typeof held === 'number') {
       const warning = warningFor(live)
       const snapshot = { type: 'snapshot' as const, id: held, queryId, ...database.snapshotOf(listener) }
+      const before = frame.length
       encodeToClient(frame, warning === null ? snapshot : { ...snapshot, warning })
+      this.#budget.spendOnRead(frame.length - before)
       return
     }
     const missed = database.missed(held, listener)

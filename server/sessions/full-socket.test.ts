@@ -1,0 +1,227 @@
+/**
+ * Sessions and sockets that fill and empty at awkward moments: over a sink that the test fills and empties, and a
+ * database in a folder.
+ */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import {
+  decodeToClient,
+  Encoder,
+  encodeToServer,
+  type ToClient,
+  type ToServer,
+} from '../../protocol/index.ts'
+import { Database } from '../database.ts'
+import { openLmdbStore } from '../store/store-lmdb.ts'
+import { rulesets } from '../test/random-groups.ts'
+import { FirebaseSession, type FirebaseSessionContext } from './firebase-session.ts'
+import { FirebaseWire } from './firebase-wire.ts'
+import { NativeSession, type NativeSessionContext } from './native-session.ts'
+import { NativeWire } from './native-wire.ts'
+import type { Publisher, Sink } from './sink.ts'
+import { SnapshotCache } from './snapshot-cache.ts'
+import { Turns } from './turns.ts'
+import { WaitingRoom } from './waiting-room.ts'
+
+const FULL_BYTES = 1e6
+const LIMITS = {
+  ...{ frameBytesMax: 1 << 25, listensMax: 1000, pingIntervalMs: 25_000 },
+  ...{ slowConsumerSoftBytes: 1000, slowConsumerHardBytes: 1 << 20, slowConsumerDeadlineMs: 60_000 },
+  ...{ messagesPerSecondMax: 0, messageBytesPerSecondMax: 0, readBytesPerSecondMax: 0 },
+}
+
+/** A connection that takes all it is sent, and says it holds as much as the test wants. */
+class FakeSink implements Sink {
+  readonly frames: Buffer[] = []
+  readonly topics = new Set<string>()
+  bufferedBytes = 0
+  closed = (): void => {}
+
+  send(bytes: Uint8Array): boolean {
+    this.frames.push(Buffer.from(bytes))
+    return true
+  }
+
+  cork(call: () => void): void {
+    call()
+  }
+
+  subscribe(topic: string): void {
+    this.topics.add(topic)
+  }
+
+  unsubscribe(topic: string): void {
+    this.topics.delete(topic)
+  }
+
+  close(): void {
+    this.closed()
+  }
+
+  get native(): ToClient[] {
+    return this.frames.flatMap((frame) => decodeToClient(frame))
+  }
+}
+
+interface Parts {
+  native(limits?: object): { session: NativeSession; sink: FakeSink; send(message: ToServer): void }
+  firebase(limits?: object): {
+    session: FirebaseSession
+    sink: FakeSink
+    send(number: number, action: string, body: object): void
+  }
+  database: Database
+  turns: Turns
+}
+
+async function prepare(t: { onTestFinished(call: () => unknown): void }): Promise<Parts> {
+  const folder = mkdtempSync(join(tmpdir(), 'hearth-'))
+  const onBug = (error: unknown): void => expect.fail(String(error))
+  const database = new Database({
+    ...{
+      name: 'test',
+      store: await openLmdbStore({ folder }),
+      ruleset: rulesets.bare,
+      nowMs: Date.now,
+      onBug,
+    },
+    ...{
+      counters: { writes: 0, denials: 0, budgetOverruns: 0, reads: 0 },
+      readNodesMax: 1e6,
+      writeQueueMax: 1000,
+    },
+  } as ConstructorParameters<typeof Database>[0])
+  t.onTestFinished(async () => {
+    await database.close()
+    rmSync(folder, { recursive: true, force: true })
+  })
+  const sinks: FakeSink[] = []
+  const publisher: Publisher = {
+    publish(topic, bytes) {
+      for (const sink of sinks) if (sink.topics.has(topic)) sink.send(bytes)
+    },
+  }
+  const counted = { deliveries: 0, deliveredBytes: 0 }
+  const wires = {
+    native: new NativeWire('test', publisher, counted, { view: database.view, isReadable: true }),
+    firebase: new FirebaseWire('test', publisher, counted as never),
+  }
+  const snapshots = new SnapshotCache()
+  for (const wire of [wires.native, wires.firebase, snapshots]) database.addWire(wire)
+  const turns = new Turns({ bytesInFlightMax: 1e9, onBug })
+  const shared = {
+    ...{
+      database,
+      snapshots,
+      turns,
+      waitingRoom: new WaitingRoom(1e9),
+      onBug,
+      isDev: false,
+      nowMs: Date.now,
+    },
+    onDisconnect: { settling: null, run() {} },
+    presence: { leave() {} },
+    counters: { errors: 0, slowConsumers: 0, rateLimited: 0 },
+    ended() {},
+  }
+  return {
+    ...{ database, turns },
+    native(limits = {}) {
+      const sink = new FakeSink()
+      sinks.push(sink)
+      const context = { ...shared, wire: wires.native, limits: { ...LIMITS, ...limits } }
+      const session = new NativeSession('n', context as unknown as NativeSessionContext, sink)
+      sink.closed = () => session.closed()
+      t.onTestFinished(() => session.closed())
+      const send = (message: ToServer): void => {
+        const encoder = new Encoder()
+        encodeToServer(encoder, message)
+        session.receive(encoder.take())
+      }
+      return { session, sink, send }
+    },
+    firebase(limits = {}) {
+      const sink = new FakeSink()
+      sinks.push(sink)
+      const context = { ...shared, wire: wires.firebase, limits: { ...LIMITS, ...limits } }
+      const options = { id: 'f', sink, host: 'test', afterwards: null }
+      const session = new FirebaseSession(context as unknown as FirebaseSessionContext, options)
+      sink.closed = () => session.closed()
+      t.onTestFinished(() => session.closed())
+      const send = (number: number, action: string, body: object): void => {
+        session.receive(Buffer.from(JSON.stringify({ t: 'd', d: { r: number, a: action, b: body } })))
+      }
+      return { session, sink, send }
+    },
+  }
+}
+
+/** What a Firebase client was sent, put together from its frames. */
+function messagesOf({ frames }: FakeSink): string {
+  return frames.map(String).join('')
+}
+
+test('who hears of what was dropped when the socket is empty again is brought up to date at once', async (t) => {
+  const { native, firebase, database } = await prepare(t)
+  const [first, second] = [native(), firebase()]
+  first.send({ type: 'listen', id: 1, path: ['a'], query: null })
+  second.send(1, 'q', { p: '/a', h: '' })
+  await expect.poll(() => first.sink.topics.size + second.sink.topics.size).toBe(2)
+
+  for (const { session } of [first, second]) session.dropped()
+  first.send({ type: 'set', id: 2, path: ['a'], value: 'later' })
+  await database.idle()
+
+  expect(first.sink.native.map(({ type }) => type)).toEqual(['snapshot', 'patch', 'ack'])
+  expect(messagesOf(second.sink)).toContain('"later"')
+})
+
+test('a listen that is answered once the client reads is charged for its own value, not for what was sent before', async (t) => {
+  const { native, database } = await prepare(t)
+  const { sink, send, session } = native({ readBytesPerSecondMax: 100_000 })
+  send({ type: 'set', id: 1, path: ['large'], value: 'x'.repeat(60_000) })
+  await database.idle()
+
+  send({ type: 'listen', id: 2, path: ['large'], query: null })
+  sink.bufferedBytes = FULL_BYTES
+  for (let id = 3; id < 10; id++) send({ type: 'listen', id, path: [`small${id}`], query: null })
+  await new Promise((resolve) => setImmediate(resolve))
+  sink.bufferedBytes = 0
+  session.drained()
+
+  await expect.poll(() => sink.native.filter(({ type }) => type === 'snapshot').length).toBe(8)
+  expect(sink.native.filter(({ type }) => type === 'error')).toEqual([])
+})
+
+test('a session that is closed by its own answer leaves nothing in flight', async (t) => {
+  const { firebase, database, turns } = await prepare(t)
+  const { sink, send } = firebase({ slowConsumerHardBytes: 10_000 })
+  send(1, 'p', { p: '/large', d: 'x'.repeat(60_000) })
+  await database.idle()
+
+  sink.bufferedBytes = FULL_BYTES
+  send(2, 'g', { p: '/large' })
+  await new Promise((resolve) => setImmediate(resolve))
+
+  expect(turns.bytesInFlight).toBe(0)
+})
+
+test('updates of very many places by a client that does not read are answered like any others', async (t) => {
+  const { firebase, database } = await prepare(t)
+  const { sink, send, session } = firebase()
+  send(1, 'q', { p: '/other', h: '' })
+  await expect.poll(() => sink.topics.size).toBe(1)
+
+  sink.bufferedBytes = FULL_BYTES
+  session.dropped()
+  // All in one group.
+  const update = Object.fromEntries(Array.from({ length: 10_000 }, (_, n) => [`k${n}`, 1]))
+  for (let number = 2; number <= 26; number++) send(number, 'm', { p: '/', d: update })
+  await database.idle()
+  sink.bufferedBytes = 0
+  session.drained()
+
+  expect(messagesOf(sink)).toContain('{"r":26,"b":{"s":"ok"')
+})
