@@ -305,8 +305,11 @@ class EventStream implements Subscriber {
     this.#pump()
     if (this.#isFull || this.#pieces !== null) return
     if (this.#isBehind) this.#catchUp()
-    if (this.#isFull || this.#isBehind || this.#deadline === null) return
-    clearTimeout(this.#deadline)
+    else this.#endDeadline()
+  }
+
+  #endDeadline(): void {
+    if (this.#deadline !== null) clearTimeout(this.#deadline)
     this.#deadline = null
   }
 
@@ -318,6 +321,8 @@ class EventStream implements Subscriber {
     }
     if (this.#isFull || this.#pieces !== null) return
     if (this.#parts.answers.isFull && this.#client !== null) {
+      // It has read all it was sent: what it waits for are others.
+      this.#endDeadline()
       this.#retry ??= setTimeout(() => {
         this.#retry = null
         this.#catchUp()
@@ -335,6 +340,7 @@ class EventStream implements Subscriber {
       return
     }
     this.#put(now.value, now.revision)
+    if (!this.#isFull && this.#pieces === null) this.#endDeadline()
   }
 
   /** Says why, and ends the stream. */
@@ -357,7 +363,8 @@ class EventStream implements Subscriber {
     this.#isOver = true
     this.#release?.()
     this.#release = null
-    if (this.#deadline !== null) clearTimeout(this.#deadline)
+    this.#endDeadline()
+    if (this.#retry !== null) clearTimeout(this.#retry)
     this.#expiry?.cancel()
     this.wire.remove(this.#listener.live, this)
     this.#database.unlisten(this.#listener)

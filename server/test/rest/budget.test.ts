@@ -115,3 +115,36 @@ test('the first value of an event stream that nobody reads counts as an answer d
   expect(refusal(stream)).toEqual([429, true])
   await expect.poll(() => metric(server, 'hearth_rest_answer_bytes')).toBe(0)
 })
+
+test('a stream that has read all it was sent is not ended for want of memory for the rest', async (t) => {
+  const limits = { answerBytesMax: 8 * MiB, readBytesPerSecondMax: 0, slowConsumerDeadlineMs: 2000 }
+  const server = await serveWith(t, limits)
+  await putLarge(server)
+  const { Authorization } = await asUser('ann')
+  const header = `Accept: text/event-stream\r\nAuthorization: ${Authorization}\r\n`
+  const waiting = await askWithoutReading(t, server, '/a.json', header)
+  await askWithoutReading(t, server, '/b.json', header)
+  await expect.poll(() => metric(server, 'hearth_listeners')).toBe(2)
+  const putMuch = async (at: string): Promise<void> => {
+    for (let n = 0; n < 10; n++) {
+      const body = JSON.stringify(String(n).repeat(MiB))
+      await ask(server, `/${at}.json?print=silent`, { method: 'PUT', body })
+    }
+    await ask(server, `/${at}.json`, { method: 'PUT', body: '"last"' })
+  }
+
+  const socket = await askWithoutReading(t, server, '/large.json')
+  await expect.poll(() => metric(server, 'hearth_rest_answer_bytes')).toBeGreaterThan(32 * MiB)
+  await putMuch('a')
+  let heard = ''
+  waiting.on('data', (bytes) => {
+    heard = (heard + bytes.toString('latin1')).slice(-1000)
+  })
+  waiting.resume()
+  // As long as one that does not read may take.
+  await putMuch('b')
+  await expect.poll(() => metric(server, 'hearth_listeners'), { timeout: 8000 }).toBeLessThan(2)
+  socket.destroy()
+
+  await expect.poll(() => heard, { timeout: 8000 }).toContain('"last"')
+})
