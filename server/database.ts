@@ -382,9 +382,10 @@ export class Database {
    */
   contended(writes: readonly Write[], placesOf: (write: Write) => Path[]): Path[] {
     const commits = this.#lastGroup
-    if (writes.length === 0 || commits.length <= writes.length) return []
+    const ownCommits = writes.filter(({ isUnchanged }) => isUnchanged !== true)
+    if (writes.length === 0 || commits.length <= ownCommits.length) return []
     this.#lastPlaces ??= new GroupPlaces(commits)
-    const own = new GroupPlaces(writes)
+    const own = new GroupPlaces(ownCommits)
     return writes.flatMap(placesOf).filter((path) => this.#lastPlaces!.touching(path) > own.touching(path))
   }
 
@@ -493,7 +494,10 @@ export class Database {
     if (write.records !== null)
       for (const [key, value] of write.records) this.#store.records.stage(key, value)
     if (!write.isCheckOnly) write.entries = ordered
-    if (isNothing) return null
+    if (isNothing) {
+      write.isUnchanged = true
+      return null
+    }
     this.#options.counters.writes += 1
     this.#follow(ordered, revision)
     const commit: Commit = { revision, timestampMs: nowMs, entries: ordered }

@@ -38,6 +38,8 @@ export interface Write {
   isMessage?: boolean
   /** What the rules must allow as well, under the same identity, though it is not applied. */
   alsoAllowed?: readonly Entry[]
+  /** Set once it was decided: it found what it would have left, and is no commit. */
+  isUnchanged?: boolean
   /** Records kept beside the tree in the same transaction; null removes one. */
   records: readonly (readonly [key: string, value: unknown])[] | null
   origin: WriteOrigin

@@ -22,6 +22,8 @@ export interface SettledNotice {
   database: number
   revision: number
   written: number[]
+  /** Those of them that changed nothing. */
+  unchanged: number[]
   refused: { number: number; kind: RequestErrorKind; message: string; retryAfterMs: number | null }[]
   /** Entries of those written whose server values were resolved, or whose order changed. */
   resolved: { number: number; entries: Uint8Array }[]

@@ -113,6 +113,7 @@ export class RemoteWrites implements WriteOrigin {
     const settled = this.#settled
     settled.revision = revision
     settled.written.push(write.id)
+    if (write.isUnchanged === true) settled.unchanged.push(write.id)
     const { sent } = write as Partial<RemoteWrite>
     if (sent === undefined || sent === write.entries) return
     this.#encoder.reset()
@@ -135,6 +136,7 @@ export class RemoteWrites implements WriteOrigin {
   }
 
   #nothingSettled(): SettledNotice {
-    return { type: 'settled', database: this.#number, revision: 0, written: [], refused: [], resolved: [] }
+    const none = { written: [], unchanged: [], refused: [], resolved: [] }
+    return { type: 'settled', database: this.#number, revision: 0, ...none }
   }
 }

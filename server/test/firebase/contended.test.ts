@@ -103,3 +103,10 @@ test('a listen to all of an empty place is sent that it is empty where its clien
 
   expect(client.pushes).toEqual([['d', { p: 'list', d: null }]])
 })
+
+test('a listener is told again of what another wrote behind a write of its client that changed nothing', async (t) => {
+  const client = await oneGroup(t, WINDOW, { p: '/list/b', d: 2 }, { p: '/list/b', d: null })
+
+  expect(client.log.slice(-3)).toEqual(['ok 2', 'm list', 'ok 3'])
+  expect(client.pushes.at(-1)?.[1]).toMatchObject({ d: { b: null } })
+})
