@@ -21,7 +21,7 @@ import {
 import { type DataView, type LiveCoverage, OBJECT, type Ruleset } from '../rules/index.ts'
 import { Authorizer, type AuthorizerOptions, type DenialCounters } from './authorizer.ts'
 import { GarbageKeeper } from './garbage-keeper.ts'
-import { GroupPlaces } from './group-places.ts'
+import { GroupPlaces, isSameWrite } from './group-places.ts'
 import type { Identity } from './identity.ts'
 import { IndexKeeper } from './indexes.ts'
 import { Conflation } from './listeners/conflation.ts'
@@ -382,10 +382,14 @@ export class Database {
    */
   contended(writes: readonly Write[], placesOf: (write: Write) => Path[]): Path[] {
     const commits = this.#lastGroup
-    if (writes.length === 0 || commits.length <= writes.length) return []
+    if (writes.length === 0) return []
+    // All of the group, as the group of a lone write is.
+    const isAll = commits.length <= writes.length
+    if (isAll && commits.every(({ entries }, i) => isSameWrite(entries, writes[i]!.entries))) return []
     this.#lastPlaces ??= new GroupPlaces(commits)
-    const own = new GroupPlaces(writes)
-    return writes.flatMap(placesOf).filter((path) => this.#lastPlaces!.touching(path) > own.touching(path))
+    const last = this.#lastPlaces
+    const own = new GroupPlaces(writes.filter(({ entries }) => last.has(entries)))
+    return writes.flatMap(placesOf).filter((path) => last.touching(path) > own.touching(path))
   }
 
   /** What a listener shows at these places now, told as high up as there is no object above. @throws {RequestError} `too_large` */
@@ -488,8 +492,8 @@ export class Database {
     }
     const isNothing = write.isCheckOnly || entries.length === 0 || isUnchanged(entries, head)
     // First, since a full store refuses here, and then nothing of the write may be staged.
-    const ordered = isNothing ? entries : valuesFirst(entries)
-    const revision = isNothing ? 0 : this.#stage(ordered)
+    const ordered = isNothing ? entries : this.#stageDecided(entries)
+    const revision = isNothing ? 0 : this.#store.headRevision
     if (write.records !== null)
       for (const [key, value] of write.records) this.#store.records.stage(key, value)
     if (!write.isCheckOnly) write.entries = ordered
@@ -542,6 +546,25 @@ export class Database {
     } catch (error) {
       this.#options.onBug(error)
     }
+  }
+
+  /**
+   * @returns What did something, values first. A priority for nothing does nothing, and is not told: Firebase's SDK fails
+   * at one for a list that it shows in the order of a child.
+   */
+  #stageDecided(entries: readonly Entry[]): readonly Entry[] {
+    const ordered = valuesFirst(entries)
+    const first = ordered === entries ? -1 : ordered.findIndex(({ path }) => isPriorityPath(path))
+    if (first < 0) {
+      this.#store.stage(entries)
+      return entries
+    }
+    const values = ordered.slice(0, first)
+    if (first > 0) this.#store.stage(values)
+    const { head } = this.#store
+    const priorities = ordered.slice(first).filter(({ path }) => head.valueAt(path.slice(0, -1)) !== null)
+    if (priorities.length > 0) this.#stage(priorities)
+    return [...values, ...priorities]
   }
 
   #stage(entries: readonly Entry[]): number {
