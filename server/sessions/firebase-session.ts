@@ -503,10 +503,9 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
     // Windows at or below are told by this listen from now on, and go on ignoring changes deep in children that they do
     // not show until they are told a whole value.
     if (tag === null) return this.#hasWindowWithin(live.path)
-    // Until a push has come, the SDK holds a window with nothing in it for the list itself, and fails when a priority of the
-    // list is answered: what it makes of nothing is not in the window's order. Orders by key and priority it has always.
-    const { window, query } = live
-    return value === null && window !== null && query!.orderBy !== 'key' && query!.orderBy !== 'priority'
+    // Until a push has come, the SDK holds a window with nothing in it for the whole list: it answers a `get` there from what
+    // it knows of some children, and fails when a priority of the list is answered, which has no place in a window.
+    return value === null && live.window !== null
   }
 
   #hasWindowWithin(path: Path): boolean {

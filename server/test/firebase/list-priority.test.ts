@@ -22,6 +22,15 @@ test('a window with nothing in it is told so before its listen is answered', asy
   expect(client.log).toEqual(['ok 1', 'd list', 'ok 2'])
 })
 
+test('a window in the order of keys is told so, too', async (t) => {
+  const server = await serve(t, { rules: OPEN, ...DEV })
+  const client = await RawClient.connect(t, server)
+
+  await client.ask('q', { p: '/list', q: { i: '.key', l: 2, vf: 'l' }, t: 1, h: '' })
+
+  expect(client.pushes).toEqual([['d', { p: 'list', d: null, t: 1 }]])
+})
+
 test('a client that shows none of a list’s children gives the list a priority', async (t) => {
   const server = await serve(t, { rules: BY_SCORE, ...DEV })
   const client = await clientKinds[0]!.open(t, server, {}, 'demo', BY_SCORE)
