@@ -489,8 +489,8 @@ export class Database {
     }
     const isNothing = write.isCheckOnly || entries.length === 0 || isUnchanged(entries, head)
     // First, since a full store refuses here, and then nothing of the write may be staged.
-    const ordered = isNothing ? entries : valuesFirst(entries)
-    const revision = isNothing ? 0 : this.#stage(ordered)
+    const ordered = isNothing ? entries : this.#stageDecided(entries)
+    const revision = isNothing ? 0 : this.#store.headRevision
     if (write.records !== null)
       for (const [key, value] of write.records) this.#store.records.stage(key, value)
     if (!write.isCheckOnly) write.entries = ordered
@@ -546,6 +546,25 @@ export class Database {
     } catch (error) {
       this.#options.onBug(error)
     }
+  }
+
+  /**
+   * @returns What did something, values first. A priority for nothing does nothing, and is not told: Firebase's SDK fails
+   * at one for a list that it shows in the order of a child.
+   */
+  #stageDecided(entries: readonly Entry[]): readonly Entry[] {
+    const ordered = valuesFirst(entries)
+    const first = ordered === entries ? -1 : ordered.findIndex(({ path }) => isPriorityPath(path))
+    if (first < 0) {
+      this.#store.stage(entries)
+      return entries
+    }
+    const values = ordered.slice(0, first)
+    if (first > 0) this.#store.stage(values)
+    const { head } = this.#store
+    const priorities = ordered.slice(first).filter(({ path }) => head.valueAt(path.slice(0, -1)) !== null)
+    if (priorities.length > 0) this.#stage(priorities)
+    return [...values, ...priorities]
   }
 
   #stage(entries: readonly Entry[]): number {

@@ -191,7 +191,8 @@ function leafIn(view: DataView, path: Path): Leaf | null {
 
 /** A single leaf that is already there, or a deletion of nothing: common enough to spare the disk and the listeners. */
 export function isUnchanged(entries: readonly Entry[], head: TreeView): boolean {
-  if (entries.length !== 1) return false
+  if (entries.length !== 1)
+    return entries.every((entry) => isPriorityPath(entry.path) && isUnchanged([entry], head))
   const { path, value } = entries[0]!
   if (isPriorityPath(path)) {
     const node = path.slice(0, -1)

@@ -483,9 +483,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
     const { listener, value, warning } = this.#database.listen(this, path, query)
     const ok = answer(number, warning === null ? {} : { w: [warning] })
     const listen: Listen = { path, tag, wireQuery, listener, heldAnswer: null }
-    // Windows at or below are told by this listen from now on, and go on ignoring changes deep in children that they do
-    // not show until they are told a whole value.
-    const isKnown = isHeld(hash, value) && !(tag === null && this.#hasWindowWithin(path))
+    const isKnown = isHeld(hash, value) && !this.#mustBeTold(listener.live, value, tag)
     // Until its `ok` a client ignores changes to what it has already: if that cannot leave now, the value is owed, too.
     const isWithClient = this.#outbox.trySend(isKnown ? ok : wholeValue(listener.live, value, tag))
     this.#listens.set(key, listen)
@@ -498,6 +496,16 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
     const held: HeldAnswer = { text: ok }
     listen.heldAnswer = { number, answer: held }
     this.#outbox.hold(held)
+  }
+
+  /** Whether a client needs a push of what it has already. */
+  #mustBeTold(live: LiveQuery, value: Value, tag: number | null): boolean {
+    // Windows at or below are told by this listen from now on, and go on ignoring changes deep in children that they do
+    // not show until they are told a whole value.
+    if (tag === null) return this.#hasWindowWithin(live.path)
+    // Until a push has come, the SDK holds a window with nothing in it for the whole list: it answers a `get` there from what
+    // it knows of some children, and fails when a priority of the list is answered, which has no place in a window.
+    return value === null && live.window !== null
   }
 
   #hasWindowWithin(path: Path): boolean {

@@ -135,7 +135,7 @@ function prioritiesLast(step: Step): Step[] {
   const values: (string | Value)[] = []
   const priorities: (string | Value)[] = []
   for (let i = 0; i < step.length; i += 2) {
-    const place = step[i + 1] === null ? null : prioritised(step[i] as string)
+    const place = prioritised(step[i] as string)
     ;(place !== null && written.has(place) ? priorities : values).push(step[i]!, step[i + 1]!)
   }
   return priorities.length === 0 ? [step] : [values, priorities]

@@ -88,6 +88,30 @@ test('a listener is told again of a leaf that another put above what its client 
   expect(client.pushes.at(-1)).toEqual(['d', { p: 'list/c', d: 'leaf' }])
 })
 
+test('an own write that changed nothing does not hide that another wrote', async (t) => {
+  const { server, hold } = await serveHeld(t)
+  const client = await RawClient.connect(t, server, { ns: null })
+  const other = await RawClient.connect(t, server, { ns: null })
+  await other.ask('p', { p: '/list', d: { a: 1, b: 2 } })
+  await client.ask('q', WINDOW)
+
+  const release = hold()
+  other.send('p', { p: '/elsewhere', d: 1 })
+  await arrived(other)
+  client.send('p', { p: '/list/c', d: 3 })
+  const number = client.send('p', { p: '/.priority', d: null })
+  await arrived(client)
+  other.send('p', { p: '/list', d: 1 })
+  await arrived(other)
+  client.heard.length = 1
+  release()
+  await client.answer(number)
+  await client.ask('g', { p: '/elsewhere', q: {} })
+
+  expect(client.log).toEqual(['d list', 'ok 2', 'ok 3', 'd list', 'ok 4'])
+  expect(client.pushes.at(-1)).toEqual(['d', { p: 'list', d: null, t: 3 }])
+})
+
 test('nothing is told again where nobody else wrote', async (t) => {
   const client = await oneGroup(t, WINDOW, { p: '/list/c', d: 3 }, { p: '/list-of-another/c', d: null })
 
@@ -101,7 +125,7 @@ test('a listen to all of an empty place is sent that it is empty where its clien
 
   await client.ask('q', { p: '/list', h: '' })
 
-  expect(client.pushes).toEqual([['d', { p: 'list', d: null }]])
+  expect(client.pushes.at(-1)).toEqual(['d', { p: 'list', d: null }])
 })
 
 test('a listener is told again of what another wrote behind a write of its client that changed nothing', async (t) => {

@@ -456,6 +456,7 @@ async function run(t: Cleanup, seed: number, steps: number): Promise<void> {
   const isAllowed = (op: Op, writer: Writer): boolean => {
     if (op.do === 'transaction' && writer.name === 'REST') return false
     if (mayBeLeaves) return true
+    if (writer.name !== 'REST' && ranksList(op)) return false
     // What a transaction guesses before it knows the list is a leaf, too.
     if (op.do === 'transaction' && LISTS.some((list) => list.join('/') === op.path.join('/'))) return false
     const next = after(state, op)
@@ -587,6 +588,22 @@ async function run(t: Cleanup, seed: number, steps: number): Promise<void> {
       .sdk.get(`t/${asked.path.join('/')}`, ...asked.constraints)
     complain(`get of ${JSON.stringify(asked)}`, JSON.parse(textOf(snapshot)), shownBy(state, asked).value)
   }
+}
+
+/**
+ * Whether it is for a list's own priority, which the SDK fails at where it shows the list in the order of a child or of values
+ * while nothing is in it, whatever a server says: it guesses the priority of nothing to be a node that has no such order
+ * (`Event snap not indexed`), and does so once more as the write is answered (`Server snap not indexed`).
+ */
+function ranksList(op: Op): boolean {
+  const ranked: string[] = []
+  if (op.do === 'rank') ranked.push(op.path.join('/'))
+  if (op.do === 'update') {
+    for (const key of Object.keys(op.values)) {
+      if (key.endsWith('/.priority')) ranked.push([...op.path, ...key.split('/').slice(0, -1)].join('/'))
+    }
+  }
+  return ranked.some((place) => LISTS.some((list) => list.join('/') === place))
 }
 
 /** Without priorities. */
