@@ -154,6 +154,7 @@ export class LocalLog implements CommitLog {
         onBug(error)
       }
     }
+    if (commits.length === 0) for (const write of group) write.isGroupEmpty = true
     settle(group, refused, failure, store.flushedRevision, onBug)
     const endMs = performance.now()
     onGroup?.({

@@ -40,6 +40,8 @@ export interface Write {
   alsoAllowed?: readonly Entry[]
   /** Set once it was decided: it found what it would have left, and is no commit. */
   isUnchanged?: boolean
+  /** Set when it is settled: nothing of its whole group changed anything. */
+  isGroupEmpty?: boolean
   /** Records kept beside the tree in the same transaction; null removes one. */
   records: readonly (readonly [key: string, value: unknown])[] | null
   origin: WriteOrigin

@@ -280,7 +280,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
 
   written(write: Write): void {
     this.#unsettledWrites -= 1
-    if (this.#listens.size > 0 && !write.isCheckOnly) this.#settled.push(write)
+    if (this.#listens.size > 0 && !write.isCheckOnly && write.isGroupEmpty !== true) this.#settled.push(write)
     this.#answers.push(answer(write.id, ''))
   }
 

@@ -100,7 +100,7 @@ export class FollowerLog implements CommitLog, OnDisconnect, Presence {
   }
 
   /** To be called once the group the writes were in is shown. */
-  settle({ revision, written, unchanged, refused, resolved }: SettledNotice): void {
+  settle({ revision, written, unchanged, inEmptyGroup, refused, resolved }: SettledNotice): void {
     const origins = new Set<WriteOrigin>()
     for (const { number, kind, message, retryAfterMs } of refused) {
       const write = this.#take(number)
@@ -111,6 +111,7 @@ export class FollowerLog implements CommitLog, OnDisconnect, Presence {
       this.#unsettled.get(number)!.entries = this.#options.decodeEntries(entries)
     }
     for (const number of unchanged) this.#unsettled.get(number)!.isUnchanged = true
+    for (const number of inEmptyGroup) this.#unsettled.get(number)!.isGroupEmpty = true
     for (const number of written) {
       const write = this.#take(number)
       write.origin.written(write, revision)

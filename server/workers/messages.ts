@@ -24,6 +24,8 @@ export interface SettledNotice {
   written: number[]
   /** Those of them that changed nothing. */
   unchanged: number[]
+  /** Those of a group in which nothing changed anything. */
+  inEmptyGroup: number[]
   refused: { number: number; kind: RequestErrorKind; message: string; retryAfterMs: number | null }[]
   /** Entries of those written whose server values were resolved, or whose order changed. */
   resolved: { number: number; entries: Uint8Array }[]

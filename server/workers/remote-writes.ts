@@ -114,6 +114,7 @@ export class RemoteWrites implements WriteOrigin {
     settled.revision = revision
     settled.written.push(write.id)
     if (write.isUnchanged === true) settled.unchanged.push(write.id)
+    if (write.isGroupEmpty === true) settled.inEmptyGroup.push(write.id)
     const { sent } = write as Partial<RemoteWrite>
     if (sent === undefined || sent === write.entries) return
     this.#encoder.reset()
@@ -136,7 +137,7 @@ export class RemoteWrites implements WriteOrigin {
   }
 
   #nothingSettled(): SettledNotice {
-    const none = { written: [], unchanged: [], refused: [], resolved: [] }
+    const none = { written: [], unchanged: [], inEmptyGroup: [], refused: [], resolved: [] }
     return { type: 'settled', database: this.#number, revision: 0, ...none }
   }
 }
