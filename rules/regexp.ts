@@ -433,13 +433,7 @@ export class Translator {
 
   private classCharacter(): EscapedCharacter {
     if (this.pattern[this.at] === '\\') return this.escape()
-    const character = this.codePoint()
-    return {
-      out: quote(character),
-      code: character.codePointAt(0)!,
-      isClass: false,
-      set: this.setOfOne(character),
-    }
+    return this.itself()
   }
 
   private escape(): EscapedCharacter {
@@ -456,13 +450,14 @@ export class Translator {
       )
     }
     this.at += 1
+    return this.itself()
+  }
+
+  /** The next character, which stands for itself. */
+  private itself(): EscapedCharacter {
     const character = this.codePoint()
-    return {
-      out: quote(character),
-      code: character.codePointAt(0)!,
-      isClass: false,
-      set: this.setOfOne(character),
-    }
+    const code = character.codePointAt(0)!
+    return { out: quote(character), code, isClass: false, set: this.setOfOne(character) }
   }
 
   /** The next character, both halves of one that takes two units. */

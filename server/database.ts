@@ -37,14 +37,7 @@ import { isHashOf } from './node-hash.ts'
 import { RecentChanges } from './recent-changes.ts'
 import { Resumes } from './resumes.ts'
 import { type Entry, type IndexProgress, type Store, TooLargeError, type TreeView } from './store/store.ts'
-import {
-  entriesBeside,
-  isPriorityPath,
-  isUnchanged,
-  locationOf,
-  resolveEntries,
-  valuesFirst,
-} from './write-entries.ts'
+import { entriesBeside, isPriorityPath, isUnchanged, locationOf, resolveEntries } from './write-entries.ts'
 
 /** Plain numbers the metrics page reads; the hot path only adds to them. */
 export interface DatabaseCounters extends DenialCounters {
@@ -553,16 +546,17 @@ export class Database {
    * at one for a list that it shows in the order of a child.
    */
   #stageDecided(entries: readonly Entry[]): readonly Entry[] {
-    const ordered = valuesFirst(entries)
-    const first = ordered === entries ? -1 : ordered.findIndex(({ path }) => isPriorityPath(path))
-    if (first < 0) {
+    const isPriority = ({ path }: Entry): boolean => isPriorityPath(path)
+    if (!entries.some(isPriority)) {
       this.#store.stage(entries)
       return entries
     }
-    const values = ordered.slice(0, first)
-    if (first > 0) this.#store.stage(values)
+    const values = entries.filter((entry) => !isPriority(entry))
+    if (values.length > 0) this.#store.stage(values)
     const { head } = this.#store
-    const priorities = ordered.slice(first).filter(({ path }) => head.valueAt(path.slice(0, -1)) !== null)
+    const priorities = entries.filter(
+      (entry) => isPriority(entry) && head.valueAt(entry.path.slice(0, -1)) !== null,
+    )
     if (priorities.length > 0) this.#stage(priorities)
     return [...values, ...priorities]
   }

@@ -201,10 +201,3 @@ export function isUnchanged(entries: readonly Entry[], head: TreeView): boolean 
   if (typeof value === 'object' && value !== null) return false
   return head.valueAt(path) === value && head.priorityAt(path) === null
 }
-
-/** A priority may be for a node that the same write makes: for the store, and for whoever applies the commit. */
-export function valuesFirst(entries: readonly Entry[]): readonly Entry[] {
-  if (!entries.some(({ path }) => isPriorityPath(path))) return entries
-  const isPriority = ({ path }: Entry): boolean => isPriorityPath(path)
-  return [...entries.filter((entry) => !isPriority(entry)), ...entries.filter(isPriority)]
-}

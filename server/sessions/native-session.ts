@@ -36,7 +36,7 @@ import { messageEntries, setEntries, updateEntries } from '../write-entries.ts'
 import { Budget, type BudgetLimits } from './budget.ts'
 import { Expiry } from './expiry.ts'
 import type { NativeWire } from './native-wire.ts'
-import { RequestLine, type RequestServer } from './request-line.ts'
+import { NOTHING, RequestLine, type RequestServer } from './request-line.ts'
 import { assertTtl, Silence } from './silence.ts'
 import type { Sink } from './sink.ts'
 import { SlowConsumer, type SlowConsumerLimits } from './slow-consumer.ts'
@@ -82,9 +82,6 @@ const FULL_RETRY_MS = 1000
 const ALWAYS_SERVED: ReadonlySet<string> = new Set([
   ...['ping', 'unauth', 'unlisten', 'unlistenMessages', 'presenceEnd'],
 ])
-
-/** What an idle session's list is: one empty array for all of them, never added to. */
-const NOTHING: never[] = []
 
 /** What was missed is sent without a look at whether the whole value would be shorter. */
 const SMALL_RESUME_BYTES = 4096

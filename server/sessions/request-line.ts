@@ -38,7 +38,7 @@ const FIRST_SIZE_ALWAYS = 16 * 1024
 const WAITING_SIZE_ALWAYS = 64 * 1024
 
 /** What an idle session's list is: one empty array for all of them, never added to. */
-const NOTHING: never[] = []
+export const NOTHING: never[] = []
 
 export class RequestLine<R> implements TurnTaker {
   readonly #context: RequestLineContext

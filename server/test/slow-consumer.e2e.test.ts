@@ -106,7 +106,10 @@ class StallingClient {
 
 /** Makes the server's socket to a client full, without any change. */
 async function stall(client: StallingClient, writer: BareClient, id: number): Promise<void> {
-  await writer.ask({ type: 'set', path: path('ballast'), value: 'x'.repeat(8 * MiB) })
+  // More than the kernel's buffers grow to: what they took later would count as reading.
+  for (const half of ['a', 'b']) {
+    await writer.ask({ type: 'set', path: path(`ballast/${half}`), value: 'x'.repeat(8 * MiB) })
+  }
   client.socket.pause()
   client.send({ type: 'get', id, path: path('ballast'), query: null })
   // Once others see a later request of its, the answer is in the socket.
