@@ -131,7 +131,7 @@ export const declared = {
     readBytesPerSecondMax: option(
       bytes(0, 64 * GiB),
       256 * MiB,
-      'Bytes of values one connection, or one client of REST, reads in a second, listens included; 0 is no limit.',
+      'Bytes of values one native connection, or one client of REST, reads in a second, listens included; 0 is no limit.',
     ),
     slowConsumerSoftBytes: option(
       bytes(16 * KiB, GiB),
