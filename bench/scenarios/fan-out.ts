@@ -55,7 +55,7 @@ export async function run({ seconds, flags }: ScenarioOptions): Promise<Table> {
       'in flight: sent and not yet at every subscriber; p50 and p99: from sending to arrival at the last subscriber',
       'shape: `place` updates one place again and again, `chat` adds a child each time; systems without a tree know no difference',
       'client busy: of the one process that publishes and receives; near 100 % it, not the server, limits deliveries/s and latency',
-      'Hearth: rules on, each update flushed to disk before it is delivered; the others store nothing',
+      'Hearth: rules on, each update flushed to disk before it is delivered; of the others `flushed` alone stores anything',
       ...notes,
       ...failures,
     ],

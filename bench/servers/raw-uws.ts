@@ -1,8 +1,14 @@
 /**
- * raw-uws: uWebSockets.js alone. A socket opened at `/topic` gets every `topic text` that any socket sends.
- * The floor of the fan-out scenario: no storage, no order across publishers, no rules.
+ * raw-uws [FILE]: uWebSockets.js alone. A socket opened at `/topic` gets every `topic text` that any socket sends.
+ * The floor of the fan-out scenario: no storage, no order across publishers, no rules. With a FILE, updates are written
+ * to it and flushed before they are published, those that arrive meanwhile together: the floor of a durable server.
  */
+
 import uws from 'uWebSockets.js'
+import { fdatasync, openSync, write, writeSync } from 'node:fs'
+
+/** Written once before, over and over afterwards: a flush then has no size of a file to note. */
+const FILE_BYTES = 64 * 1024 * 1024
 
 const app = uws.App()
 app.ws<{ topic: string }>('/*', {
@@ -21,12 +27,43 @@ app.ws<{ topic: string }>('/*', {
     ws.subscribe(ws.getUserData().topic)
     ws.send('joined')
   },
-  message: (_, message) => {
-    const bytes = Buffer.from(message)
-    const space = bytes.indexOf(32)
-    app.publish(bytes.toString('latin1', 0, space), bytes.subarray(space + 1))
-  },
+  message: (_, message) => take(message),
 })
+const file = process.argv[2]
+const take = file === undefined ? (message: ArrayBuffer) => publish(Buffer.from(message)) : flushedFirst(file)
 app.listen('127.0.0.1', 0, (socket) => {
   if (socket) console.log(`127.0.0.1:${uws.us_socket_local_port(socket)}`)
 })
+
+function publish(update: Buffer): void {
+  const space = update.indexOf(32)
+  app.publish(update.toString('latin1', 0, space), update.subarray(space + 1))
+}
+
+function flushedFirst(path: string): (message: ArrayBuffer) => void {
+  const file = openSync(path, 'w')
+  writeSync(file, Buffer.alloc(FILE_BYTES))
+  let position = 0
+  let waiting: Buffer[] = []
+  let isFlushing = false
+  const flush = (): void => {
+    isFlushing = true
+    const group = waiting
+    waiting = []
+    const bytes = Buffer.concat(group)
+    if (position + bytes.length > FILE_BYTES) position = 0
+    const at = position
+    position += bytes.length
+    const written = (error: Error | null): void => {
+      if (error !== null) throw error
+      for (const update of group) publish(update)
+      isFlushing = false
+      if (waiting.length > 0) flush()
+    }
+    write(file, bytes, 0, bytes.length, at, (error) => (error ? written(error) : fdatasync(file, written)))
+  }
+  return (message) => {
+    waiting.push(Buffer.from(message.slice(0)))
+    if (!isFlushing) flush()
+  }
+}

@@ -7,7 +7,7 @@ import { firebaseServer, hearthFirebase } from './firebase-wire.ts'
 import { hearth, hearthLatest, hearthResuming, hearthWithDeaf, hearthWithWorkers } from './hearth.ts'
 import { mosquitto } from './mosquitto.ts'
 import { nats } from './nats.ts'
-import { rawUws } from './raw-uws.ts'
+import { rawFlushed, rawUws } from './raw-uws.ts'
 import { redis } from './redis.ts'
 import { socketIo } from './socket-io.ts'
 import type { System } from './system.ts'
@@ -15,7 +15,7 @@ import { wsRooms } from './ws.ts'
 
 const all: readonly System[] = [
   ...[hearth, hearthWithWorkers, hearthFirebase, hearthLatest, hearthResuming, hearthWithDeaf],
-  ...[rawUws, redis, nats, mosquitto],
+  ...[rawUws, rawFlushed, redis, nats, mosquitto],
   ...[wsRooms, socketIo, firebaseServer, acebase, deepstream],
 ]
 

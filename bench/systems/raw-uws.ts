@@ -1,6 +1,10 @@
 /**
- * uWebSockets.js alone, publishing every update as it comes: the floor of one update in flight.
+ * uWebSockets.js alone, publishing every update as it comes: the floor of one update in flight. And the same with each
+ * update flushed to a file before it is published, as Hearth's are: the floor of one that is durable.
  */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { openWebSocket, sendText } from '../raw-websocket.ts'
 import { benchProgram, ServerProcess } from '../server-process.ts'
 import { dependencyVersion } from './installed.ts'
@@ -15,6 +19,18 @@ export const rawUws: System = {
   subscribe: (server, topic) => openRoom(server.port, topic),
   publisher: (server) => openRoom(server.port, 'of-nobody'),
   publish: (connection, topic, text) => sendText(connection, `${topic} ${text}`),
+}
+
+export const rawFlushed: System = {
+  ...rawUws,
+  id: 'raw-flushed',
+  name: 'raw uWebSockets.js, flushed',
+  start: () => {
+    const folder = mkdtempSync(join(tmpdir(), 'hearth-bench-'))
+    return ServerProcess.start(benchProgram('servers/raw-uws', join(folder, 'updates')), {
+      cleanUp: () => rmSync(folder, { recursive: true, force: true }),
+    })
+  },
 }
 
 /** The servers of `raw` and `ws` speak alike: `/topic` joins, `topic text` publishes. */
