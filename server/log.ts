@@ -5,8 +5,9 @@
  * INVARIANT: no line holds a token or a secret. Fields that are named like one are cut, and whatever looks like
  * one in the finished line too, since messages quote what clients sent.
  */
-import { type DestinationStream, destination, type Logger as PinoLogger, pino, stdTimeFunctions } from 'pino'
+import { type DestinationStream, type Logger as PinoLogger, pino, stdTimeFunctions } from 'pino'
 import type { LogConfig } from './config.ts'
+import { LogStream } from './log-stream.ts'
 
 export type Logger = PinoLogger
 
@@ -18,42 +19,31 @@ export interface LogParts {
 }
 
 const SECRET_FIELDS = ['token', 'secret', 'adminKey', 'password', 'authorization', 'cookie']
-/** Unwritten lines kept while the reader of stderr is stuck; past it lines are lost, not memory. */
-const WAITING_LENGTH_MAX = 8 * 1024 * 1024
 
 /** Lines still unwritten when the process ends are given this long. */
 const LAST_WRITE_MS = 300
 
-const unfinished = new Set<ReturnType<typeof destination>>()
+/** One for all loggers of this thread, so that their lines keep their order. */
+let stderr: LogStream | null = null
 
-function stderr(isSynchronous: boolean): ReturnType<typeof destination> {
-  const stream = destination({ fd: 2, sync: isSynchronous, maxLength: WAITING_LENGTH_MAX })
-  unfinished.add(stream)
-  return stream
+function standardError(): LogStream {
+  if (stderr === null) {
+    const stream = new LogStream(2)
+    process.once('exit', () => stream.writeRest())
+    stderr = stream
+  }
+  return stderr
 }
 
-/**
- * Writes what is left, before the process ends. pino would do it in an exit handler, which tries for ever when the
- * reader of stderr has gone; here the error is heard, and pino then gives the stream up.
- */
+/** Waits until what was logged is written, though not for a reader that is stuck: before the process ends. */
 export async function finishLog(): Promise<void> {
-  await Promise.all(
-    [...unfinished].map(
-      (stream) =>
-        new Promise<void>((resolve) => {
-          setTimeout(resolve, LAST_WRITE_MS).unref()
-          stream.once('error', () => resolve())
-          stream.flush(() => resolve())
-        }),
-    ),
-  )
+  await stderr?.finished(LAST_WRITE_MS)
 }
 
 export function createLogger(config: LogConfig, parts: LogParts = {}): Logger {
   const isTerminal = parts.isTerminal ?? process.stderr.isTTY === true
   const isPretty = config.format === 'pretty' || (config.format === 'auto' && isTerminal)
-  // Written without waiting, so that a slow reader of the log never holds up the loop; flushed when the process exits.
-  const stream = parts.stream ?? stderr(isPretty)
+  const stream = parts.stream ?? standardError()
   return pino(
     {
       level: config.level,

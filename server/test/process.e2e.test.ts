@@ -1,8 +1,8 @@
 /**
  * The process as an operator meets it: started from a bundle of `main.ts`, with real signals, ports and folders.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { closeSync, constants, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -47,9 +47,14 @@ interface Hearth {
 }
 
 function hearth(folder: string, ...args: string[]): Hearth {
+  return hearthWith({ stderr: 'pipe' }, folder, ...args)
+}
+
+function hearthWith({ stderr }: { stderr: 'pipe' | number }, folder: string, ...args: string[]): Hearth {
   const child = spawn(process.execPath, [join(bundleFolder, 'main.js'), ...args], {
     cwd: folder,
     env: { PATH: process.env['PATH'], HEARTH_LOG_FORMAT: 'json' },
+    stdio: ['ignore', 'pipe', stderr],
   })
   const exitCode = new Promise<number | null>((resolve) => child.on('close', resolve))
   const running: Hearth = {
@@ -62,16 +67,16 @@ function hearth(folder: string, ...args: string[]): Hearth {
         const look = (): void => {
           if ((running.out + running.err).includes(text)) resolve()
         }
-        child.stdout.on('data', look)
-        child.stderr.on('data', look)
+        child.stdout!.on('data', look)
+        child.stderr?.on('data', look)
         child.on('close', () => reject(new Error(`ended without saying \`${text}\`: ${running.err}`)))
         look()
       }),
   }
-  child.stdout.on('data', (chunk: Buffer) => {
+  child.stdout!.on('data', (chunk: Buffer) => {
     running.out += chunk.toString()
   })
-  child.stderr.on('data', (chunk: Buffer) => {
+  child.stderr?.on('data', (chunk: Buffer) => {
     running.err += chunk.toString()
   })
   onTestFinished(() => void child.kill('SIGKILL'))
@@ -95,6 +100,50 @@ test('serve prints its addresses, answers there, and drains on SIGTERM with exit
   expect(await server.exitCode).toBe(0)
   expect(server.err).toContain('"msg":"closed"')
 })
+
+/** The writing end of a pipe whose reader takes nothing, or is gone. */
+function unreadPipe(isGone: boolean): number {
+  const path = join(temporaryFolder(), 'pipe')
+  execFileSync('mkfifo', [path])
+  const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  const writer = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK)
+  onTestFinished(() => closeSync(writer))
+  if (isGone) {
+    closeSync(reader)
+    return writer
+  }
+  onTestFinished(() => closeSync(reader))
+  const page = Buffer.alloc(4096)
+  try {
+    for (;;) writeSync(writer, page)
+  } catch {
+    return writer
+  }
+}
+
+test.each([
+  ['is stuck', 'json', false],
+  ['is stuck', 'pretty', false],
+  ['has gone', 'json', true],
+  ['has gone', 'pretty', true],
+])(
+  'a server whose log’s reader %s serves, drains and keeps what it acknowledged (%s)',
+  async (_, format, isGone) => {
+    const folder = temporaryFolder()
+    const args = ['serve', '--dev', '--port', '0', '--log-level', 'debug', '--log-format', format]
+    const server = hearthWith({ stderr: unreadPipe(isGone) }, folder, ...args)
+    await server.says('/metrics')
+
+    const put = await fetch(`${urlOf(server)}/a.json`, { method: 'PUT', body: '1' })
+    server.child.kill('SIGTERM')
+
+    expect(put.status).toBe(200)
+    expect(await server.exitCode).toBe(0)
+    const next = hearth(folder, 'serve', '--dev', '--port', '0')
+    await next.says('/metrics')
+    expect(await (await fetch(`${urlOf(next)}/a.json`)).json()).toBe(1)
+  },
+)
 
 test('several workers serve on one port, drain together on SIGTERM, and lose nothing they acknowledged', async () => {
   const folder = temporaryFolder()
