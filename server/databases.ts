@@ -65,6 +65,17 @@ export interface Databases {
   readonly names: string[]
 }
 
+/** @returns What to wait for until a database may be found; null where it is open. One that may not be had is not found then. */
+export function openFirst(databases: Databases, name: string): Promise<void> | null {
+  if (databases.find(name) !== undefined) return null
+  return databases.open(name).then(
+    () => {},
+    (error: unknown) => {
+      if (!(error instanceof RequestError)) throw error
+    },
+  )
+}
+
 /** The databases in the thread that writes them. */
 export class LocalDatabases implements Databases {
   readonly #options: DatabasesOptions

@@ -1,10 +1,10 @@
 /**
  * Front: what clients meet. Sockets and HTTP on one port, over the databases of one thread.
  */
-import { closeReasons, pushIdMaker, RequestError } from '../protocol/index.ts'
+import { closeReasons, pushIdMaker } from '../protocol/index.ts'
 import type { Verifier } from './auth.ts'
 import type { Config } from './config.ts'
-import { type Databases, DEFAULT_DATABASE, type OpenDatabase } from './databases.ts'
+import { type Databases, DEFAULT_DATABASE, type OpenDatabase, openFirst } from './databases.ts'
 import type { Logger } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import { randomId } from './random-id.ts'
@@ -210,7 +210,7 @@ function nativeRoute(parts: NativeRouteParts): WebSocketRoute {
     frameBytesMax: config.limits.frameBytesMax,
     backpressureBytesMax: config.limits.slowConsumerSoftBytes,
     idleTimeoutSeconds: Math.round(config.limits.idleTimeoutMs / 1000),
-    refuse: ({ query, origin }) => {
+    refuse: ({ origin }) => {
       const isFull = sessions.size >= limits.connectionsMax || turns.waiting >= limits.sessionsWaitingMax
       if (isFull) {
         metrics.counters.connectionsRefused += 1
@@ -219,17 +219,11 @@ function nativeRoute(parts: NativeRouteParts): WebSocketRoute {
       if (origin !== '' && !config.allowedOrigins.includes('*') && !config.allowedOrigins.includes(origin)) {
         return '403 Forbidden'
       }
-      const name = query.get('database') ?? DEFAULT_DATABASE
-      if (databases.find(name) !== undefined) return null
-      return databases.open(name).then(
-        () => null,
-        (error: unknown) => {
-          // Let in and closed with a code at once: a browser cannot see why an upgrade was refused.
-          if (error instanceof RequestError) return null
-          throw error
-        },
-      )
+      return null
     },
+    // A name that this server does not have is let in and closed with a code at once: a browser cannot see why an
+    // upgrade was refused.
+    prepare: ({ query }) => openFirst(databases, query.get('database') ?? DEFAULT_DATABASE),
     connect: ({ query, remoteAddress }, sink) => {
       const open = databases.find(query.get('database') ?? DEFAULT_DATABASE)
       if (open === undefined) return closeReasons.unknownDatabase

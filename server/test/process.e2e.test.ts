@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import WebSocket from 'ws'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 /** Inside the tree, so that packages are found. */
@@ -212,4 +213,21 @@ test('--dev without rules starts with a loud banner', async () => {
   const server = hearth(temporaryFolder(), 'serve', '--port', '0', '--dev')
 
   await server.says('NO RULES: EVERYTHING IS OPEN')
+})
+
+test('clients of databases that have to be opened first are let in without a word on stderr', async () => {
+  const server = hearth(temporaryFolder(), 'serve', '--port', '0', '--dev')
+  await server.says('/metrics')
+  const url = urlOf(server).replace('http', 'ws')
+
+  for (const place of ['/.ws?v=5&ns=a', '/v1?database=b']) {
+    const socket = new WebSocket(url + place)
+    await new Promise((resolve, reject) => socket.once('message', resolve).once('error', reject))
+    socket.terminate()
+  }
+  server.child.kill('SIGTERM')
+  await server.exitCode
+
+  // uWebSockets.js warns there of calls it takes for late.
+  expect(server.err).not.toMatch(/warning|cork/i)
 })

@@ -2,10 +2,10 @@
  * Firebase route: where unmodified Firebase SDKs connect. A namespace names a database; a client that comes back
  * takes over the session it had.
  */
-import { closeReasons, RequestError } from '../../protocol/index.ts'
+import { closeReasons } from '../../protocol/index.ts'
 import type { Verifier } from '../auth.ts'
 import type { Config } from '../config.ts'
-import { type Databases, DEFAULT_DATABASE, type OpenDatabase } from '../databases.ts'
+import { type Databases, DEFAULT_DATABASE, type OpenDatabase, openFirst } from '../databases.ts'
 import type { Logger } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import { randomId } from '../random-id.ts'
@@ -53,8 +53,9 @@ export function firebaseRoute(service: FirebaseService, config: Config): WebSock
       if (origin !== '' && !allowedOrigins.includes('*') && !allowedOrigins.includes(origin)) {
         return '403 Forbidden'
       }
-      return service.admit(request)
+      return service.refuse()
     },
+    prepare: (request) => service.prepare(request),
     connect: (request, sink) => service.connect(request, sink),
   }
 }
@@ -77,24 +78,21 @@ export class FirebaseService {
     this.#parts = parts
   }
 
-  /** Opens the database of a connection that is about to be made. @returns A status line that refuses it, or null. */
-  admit({ query }: Pick<UpgradeRequest, 'query'>): string | null | Promise<string | null> {
-    const { config, databases, sessions, turns, metrics } = this.#parts
+  /** @returns A status line that refuses a connection that is about to be made, or null. */
+  refuse(): string | null {
+    const { config, sessions, turns, metrics } = this.#parts
     const { connectionsMax, sessionsWaitingMax } = config.limits
-    if (sessions.size >= connectionsMax || turns.waiting >= sessionsWaitingMax) {
-      metrics.counters.connectionsRefused += 1
-      return '503 Service Unavailable'
-    }
-    const name = namespaceOf(query)
-    if (databases.find(name) !== undefined) return null
-    return databases.open(name).then(
-      () => null,
-      (error: unknown) => {
-        // Let in and told at once: the SDK takes a refused upgrade for a bad line and tries for ever.
-        if (error instanceof RequestError) return null
-        throw error
-      },
-    )
+    if (sessions.size < connectionsMax && turns.waiting < sessionsWaitingMax) return null
+    metrics.counters.connectionsRefused += 1
+    return '503 Service Unavailable'
+  }
+
+  /**
+   * Opens the database of a connection. One whose name this server does not have is let in and told at once: the SDK takes a
+   * refused upgrade for a bad line and tries for ever.
+   */
+  prepare({ query }: Pick<UpgradeRequest, 'query'>): Promise<void> | null {
+    return openFirst(this.#parts.databases, namespaceOf(query))
   }
 
   /** @param poll What brings the connection, if it is not a socket. */

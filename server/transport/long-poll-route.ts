@@ -44,8 +44,9 @@ async function start(
     origin: '',
     remoteAddress: '',
   }
-  const refusal = await service.admit(upgrade)
+  const refusal = service.refuse()
   if (refusal !== null) return plain(refusal, `${refusal.slice(4)}\n`)
+  await service.prepare(upgrade)
   const id = randomId()
   const poll = new LongPoll({
     password: randomId(),

@@ -38,12 +38,11 @@ export interface UpgradeRequest {
 
 export interface WebSocketRoute {
   path: string
-  /**
-   * Called before the upgrade is answered; a promise when something has to be opened first.
-   * @returns A status line that refuses it, or null.
-   */
-  refuse(request: UpgradeRequest): string | null | Promise<string | null>
-  /** Called once the connection is open. A close reason ends it at once, so that browsers see why. */
+  /** Called before the upgrade is answered. @returns A status line that refuses it, or null. */
+  refuse(request: UpgradeRequest): string | null
+  /** Called once the connection is open. @returns What `connect` and the client's frames have to wait for, if anything. */
+  prepare?(request: UpgradeRequest): Promise<void> | null
+  /** Called then. A close reason ends the connection at once, so that browsers see why. */
   connect(request: UpgradeRequest, sink: Sink): Connection | CloseReason
   /** What clients are sent. A binary route refuses text; a text route takes both as UTF-8. */
   frames: 'binary' | 'text'
@@ -69,6 +68,8 @@ interface UserData {
   request: UpgradeRequest | null
   sink: WebSocketSink | null
   connection: Connection | null
+  /** While `connect` waits: what the client has sent. */
+  early: EarlyFrames | null
 }
 
 export interface TransportOptions {
@@ -88,6 +89,14 @@ export interface TransportOptions {
 export class ListenError extends Error {}
 
 const FAREWELL_MS = 10_000
+
+/** Few clients send before they are spoken to, and what they wait for takes milliseconds. */
+const EARLY_BYTES_MAX = 1024 * 1024
+/** About what a frame costs beside its bytes. */
+const EARLY_FRAME_BYTES = 256
+
+/** `internal error` of RFC 6455; clients come back. */
+const INTERNAL_ERROR: CloseReason = { code: 1011, reason: 'internal error' }
 
 /** `LIBUS_LISTEN_EXCLUSIVE_PORT`: the binary knows it, its type file does not. */
 const LISTEN_EXCLUSIVE_PORT = 1
@@ -168,15 +177,14 @@ function refused(host: string, port: number): ListenError {
 }
 
 function addRoute(app: TemplatedApp, route: WebSocketRoute, onBug: (error: unknown) => void): void {
-  const onBugThenRefuse = (error: unknown): string => {
-    onBug(error)
-    return '500 Internal Server Error'
-  }
   app.ws<UserData>(route.path, {
     maxPayloadLength: route.frameBytesMax,
     maxBackpressure: route.backpressureBytesMax,
     idleTimeout: route.idleTimeoutSeconds,
     sendPingsAutomatically: true,
+    // Answered before it returns, whatever has to be opened first. Later is too late: a response is to be corked then, and
+    // uWebSockets.js tells by the socket's address whether a corked one was upgraded. Where the larger socket found room
+    // in place it goes on to read it as a response, and sometimes closes it.
     upgrade(response, request, context) {
       const upgrade: UpgradeRequest = {
         query: new URLSearchParams(request.getQuery()),
@@ -184,61 +192,50 @@ function addRoute(app: TemplatedApp, route: WebSocketRoute, onBug: (error: unkno
         origin: request.getHeader('origin'),
         remoteAddress: text(response.getRemoteAddressAsText()),
       }
+      const refusal = refusalOf(route, upgrade, onBug)
+      if (refusal !== null) {
+        response.writeStatus(refusal)
+        // Spread, so that those refused together do not return together.
+        if (refusal.startsWith('503')) response.writeHeader('Retry-After', String(randomInt(1, 10)))
+        response.end(refusal.slice(4))
+        return
+      }
       const key = request.getHeader('sec-websocket-key')
       const protocol = request.getHeader('sec-websocket-protocol')
       const extensions = request.getHeader('sec-websocket-extensions')
-      const answer = (refusal: string | null): void => {
-        if (refusal !== null) {
-          response.writeStatus(refusal)
-          // Spread, so that those refused together do not return together.
-          if (refusal.startsWith('503')) response.writeHeader('Retry-After', String(randomInt(1, 10)))
-          response.end(refusal.slice(4))
-          return
-        }
-        const data: UserData = { request: upgrade, sink: null, connection: null }
-        response.upgrade<UserData>(data, key, protocol, extensions, context)
-      }
-      const refusal = route.refuse(upgrade)
-      if (refusal === null || typeof refusal === 'string') {
-        answer(refusal)
-        return
-      }
-      let isAborted = false
-      response.onAborted(() => {
-        isAborted = true
-      })
-      refusal.catch(onBugThenRefuse).then((settled) => {
-        if (isAborted) return
-        // Not corked: uWebSockets.js tells by the socket's address whether a corked response was upgraded, and where the
-        // larger socket found room in place it goes on to read it as a response, and sometimes closes it.
-        if (settled === null) answer(null)
-        else response.cork(() => answer(settled))
-      })
+      const data: UserData = { request: upgrade, sink: null, connection: null, early: null }
+      response.upgrade<UserData>(data, key, protocol, extensions, context)
     },
     open(ws) {
       guarded(onBug, () => {
         const data = ws.getUserData()
         const sink = new WebSocketSink(ws, route)
         data.sink = sink
-        const connection = route.connect(data.request!, sink)
-        data.request = null
-        if ('code' in connection) {
-          sink.close(connection)
+        const prepared = route.prepare?.(data.request!) ?? null
+        if (prepared === null) {
+          connect(route, data, sink)
           return
         }
-        data.connection = connection
-        connection.open()
+        data.early = new EarlyFrames()
+        prepared.then(
+          () => sink.cork(() => guarded(onBug, () => connect(route, data, sink))),
+          (error: unknown) => {
+            onBug(error)
+            sink.close(INTERNAL_ERROR)
+          },
+        )
       })
     },
     message(ws, message, isBinary) {
       guarded(onBug, () => {
-        const { connection, sink } = ws.getUserData()
+        const { connection, sink, early } = ws.getUserData()
         if (sink?.isLeaving === true) return
         if (!isBinary && route.frames === 'binary') {
           sink?.close(closeReasons.textFrame)
           return
         }
-        connection?.receive(new Uint8Array(message), isBinary)
+        if (early === null) connection?.receive(new Uint8Array(message), isBinary)
+        else if (!early.add(message, isBinary)) sink?.close(closeReasons.rateLimited)
       })
     },
     drain(ws) {
@@ -264,6 +261,36 @@ function addRoute(app: TemplatedApp, route: WebSocketRoute, onBug: (error: unkno
   })
 }
 
+function refusalOf(
+  route: WebSocketRoute,
+  request: UpgradeRequest,
+  onBug: (error: unknown) => void,
+): string | null {
+  try {
+    return route.refuse(request)
+  } catch (error) {
+    onBug(error)
+    return '500 Internal Server Error'
+  }
+}
+
+function connect(route: WebSocketRoute, data: UserData, sink: WebSocketSink): void {
+  // Who left while it waited.
+  if (sink.isClosed) return
+  const connection = route.connect(data.request!, sink)
+  data.request = null
+  const { early } = data
+  data.early = null
+  if ('code' in connection) {
+    sink.close(connection)
+    return
+  }
+  data.connection = connection
+  connection.open()
+  // One of them may end the connection.
+  early?.replay((frame, isBinary) => data.connection?.receive(frame, isBinary))
+}
+
 function endConnection(ws: WebSocket<UserData>): void {
   const data = ws.getUserData()
   const { connection } = data
@@ -277,6 +304,24 @@ function guarded(onBug: (error: unknown) => void, call: () => void): void {
     call()
   } catch (error) {
     onBug(error)
+  }
+}
+
+/** Frames that came before there was a session to receive them. */
+class EarlyFrames {
+  readonly #frames: [frame: Uint8Array, isBinary: boolean][] = []
+  #bytes = 0
+
+  /** @param message Valid only during the call. @returns False when they are too many. */
+  add(message: ArrayBuffer, isBinary: boolean): boolean {
+    this.#bytes += message.byteLength + EARLY_FRAME_BYTES
+    if (this.#bytes > EARLY_BYTES_MAX) return false
+    this.#frames.push([new Uint8Array(message.slice(0)), isBinary])
+    return true
+  }
+
+  replay(receive: (frame: Uint8Array, isBinary: boolean) => void): void {
+    for (const [frame, isBinary] of this.#frames) receive(frame, isBinary)
   }
 }
 
@@ -331,6 +376,10 @@ class WebSocketSink implements Sink {
     this.#farewell = reason
     this.#patience = setTimeout(() => this.#ws?.close(), this.#route.farewellMs ?? FAREWELL_MS).unref()
     endConnection(ws)
+  }
+
+  get isClosed(): boolean {
+    return this.#ws === null
   }
 
   get isLeaving(): boolean {

@@ -1,0 +1,137 @@
+/**
+ * Connections to a database that has to be opened first: they are open meanwhile, and what their clients send waits.
+ */
+import { expect, onTestFinished, test } from 'vitest'
+import WebSocket from 'ws'
+import {
+  decodeToClient,
+  Encoder,
+  encodeToServer,
+  type ToClient,
+  type ToServer,
+} from '../../protocol/index.ts'
+import { openLmdbStore } from '../store/store-lmdb.ts'
+import { type Cleanup, OPEN, path, serve, type TestServer } from './harness.ts'
+
+interface Opening {
+  server: TestServer
+  /** Lets the databases be opened that wait for it, or fails to open them. */
+  settle(error?: Error): void
+  connect(path: string): Promise<WebSocket>
+}
+
+/** A server whose databases take their time, but for `default`. */
+async function serveSlowly(t: Cleanup): Promise<Opening> {
+  let settle: (error?: Error) => void = () => {}
+  const settled = new Promise<void>((resolve, reject) => {
+    settle = (error) => (error === undefined ? resolve() : reject(error))
+  })
+  settled.catch(() => {})
+  const server = await serve(t, {
+    rules: OPEN,
+    config: { databases: { mode: 'open' } },
+    parts: {
+      openStore: async (folder) => {
+        if (!folder.endsWith('default')) await settled
+        return openLmdbStore({ folder })
+      },
+    },
+  })
+  return {
+    server,
+    settle,
+    connect: async (place) => {
+      const socket = new WebSocket(server.url.replace('http', 'ws') + place)
+      socket.binaryType = 'nodebuffer'
+      t.onTestFinished(() => socket.terminate())
+      await new Promise((resolve, reject) => socket.on('open', resolve).on('error', reject))
+      return socket
+    },
+  }
+}
+
+function frame(message: ToServer): Uint8Array {
+  const encoder = new Encoder()
+  encodeToServer(encoder, message)
+  return encoder.take()
+}
+
+function closeOf(socket: WebSocket): Promise<number> {
+  return new Promise((resolve) => socket.on('close', resolve))
+}
+
+test('what a client sends while its database is opened is done then, in order', async (t) => {
+  const { settle, connect } = await serveSlowly(t)
+  const socket = await connect('/v1?database=late')
+  const heard: ToClient[] = []
+  const last = new Promise<void>((resolve) => {
+    socket.on('message', (data: Buffer) => {
+      heard.push(...decodeToClient(data))
+      if (heard.some(({ type }) => type === 'value')) resolve()
+    })
+  })
+  for (let n = 1; n <= 100; n++) socket.send(frame({ type: 'set', id: n, path: path('a'), value: n }))
+  socket.send(frame({ type: 'get', id: 101, path: path('a'), query: null }))
+  await new Promise((resolve) => socket.once('pong', resolve).ping())
+
+  settle()
+  await last
+
+  expect(heard[0]).toMatchObject({ type: 'hello' })
+  expect(heard.find(({ type }) => type === 'value')).toMatchObject({ id: 101, value: 100 })
+})
+
+test('a Firebase client hears the handshake once its database is open', async (t) => {
+  const { settle, connect } = await serveSlowly(t)
+  const socket = await connect('/.ws?v=5&ns=late')
+  const first = new Promise<string>((resolve) => socket.once('message', (data) => resolve(String(data))))
+
+  settle()
+
+  expect(JSON.parse(await first)).toMatchObject({ t: 'c', d: { t: 'h' } })
+})
+
+test.each([
+  ['one large frame', [2 * 1024 * 1024]],
+  ['many small ones', Array.from({ length: 10_000 }, () => 1)],
+])('a client that sends too much before its database is open is sent away for now: %s', async (_, sizes) => {
+  const { settle, connect } = await serveSlowly({
+    onTestFinished: (call) => onTestFinished(async () => void (await call())),
+  })
+  const socket = await connect('/v1?database=late')
+
+  for (const size of sizes) socket.send(new Uint8Array(size))
+
+  expect(await closeOf(socket)).toBe(4003)
+  settle()
+})
+
+test.each(['/v1?database=late', '/.ws?v=5&ns=late'])(
+  'a client of %s that leaves meanwhile leaves nothing behind',
+  async (place) => {
+    const { server, settle, connect } = await serveSlowly({
+      onTestFinished: (call) => onTestFinished(async () => void (await call())),
+    })
+    const leaves = await connect(place)
+    const stays = await connect(place)
+    const first = new Promise((resolve) => stays.once('message', resolve))
+    leaves.close()
+    await closeOf(leaves)
+
+    settle()
+    await first
+
+    const metrics = await (await fetch(`${server.url}/metrics`)).text()
+    expect(metrics).toMatch(/^hearth_connections(\{.*\})? 1$/m)
+  },
+)
+
+test('a database that cannot be opened ends its connections so that they come back', async (t) => {
+  const { settle, connect } = await serveSlowly(t)
+  const sockets = await Promise.all(['/v1?database=late', '/.ws?v=5&ns=late'].map(connect))
+  const codes = Promise.all(sockets.map(closeOf))
+
+  settle(new Error('input/output error'))
+
+  expect(await codes).toEqual([1011, 1011])
+})
