@@ -145,6 +145,20 @@ test('a transaction keeps the priority, aborts on undefined, and reports what is
   expect(late.snapshot.exportVal()).toEqual({ taken: true, '.priority': 3 })
 })
 
+test('reads and transactions past the budget for reading are waited for', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: { limits: { readBytesPerSecondMax: 65_536 } } })
+  const [writer, reader] = [open(t, server), open(t, server)]
+  const text = 'x'.repeat(60_000)
+  await set(ref(writer, 'a'), { text, n: 1 })
+
+  const read = await Promise.all([1, 2, 3].map(() => get(ref<{ text: string }>(reader, 'a'))))
+  const { committed } = await runTransaction(ref<{ n: number }>(reader, 'a'), (a) => a && { n: a.n + 1 })
+
+  expect(read.map((snapshot) => snapshot.val()?.text === text)).toEqual([true, true, true])
+  expect(committed).toBe(true)
+  expect((await get(ref(writer, 'a'))).val()).toEqual({ n: 2 })
+})
+
 test('pushed children come in order to everyone', async (t) => {
   const server = await serve(t, { rules: OPEN })
   const [a, b] = [open(t, server), open(t, server)]

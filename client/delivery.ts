@@ -21,5 +21,8 @@ export function hzOf(delivery: Delivery = 'every'): number {
   // An app without types may say anything.
   const maxHz = delivery?.maxHz
   if (typeof maxHz === 'number' && (maxHz === 0 || (maxHz >= 0.1 && maxHz <= 1000))) return maxHz
-  throw new HearthError('invalid_query', `maxHz \`${maxHz}\` is not from 0.1 to 1000`)
+  throw new HearthError(
+    'invalid_query',
+    `delivery \`${JSON.stringify(delivery)}\` is not every, latest or a maxHz from 0.1 to 1000`,
+  )
 }

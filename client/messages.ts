@@ -15,7 +15,7 @@ import { assertWritable, type Writable } from './write.ts'
  * Tells everyone who listens to messages at exactly this place, this client too if it listens. Waits for a connection; it
  * is not sent again if that is lost before the answer.
  * @returns Resolves once the server has passed it on.
- * @throws {HearthError} `permission_denied`, `too_large`, `rate_limited`, `disconnect`
+ * @throws {HearthError} `permission_denied`, `too_large`, `disconnect`
  */
 export function send<T>(ref: DatabaseReference<T>, message: Writable<T>): Promise<void> {
   const { db, path } = ref

@@ -9,6 +9,7 @@ import {
   getDatabase,
   goOffline,
   goOnline,
+  type HearthError,
   onChildAdded,
   onChildRemoved,
   onMessage,
@@ -198,18 +199,22 @@ test('a policy that is none is refused before anything is asked for', async (t) 
     try {
       return onValue(ref(db, 'game'), () => {}, { delivery: delivery as 'latest' })
     } catch (error) {
-      return (error as Error).message
+      const { code, message } = error as HearthError
+      return `${code}: ${message}`
     }
   }
 
-  for (const [delivery, maxHz] of [
-    ['sometimes'],
-    [null],
-    [{}],
-    [{ maxHz: '20' }, 20],
-    [{ maxHz: 0.01 }, 0.01],
+  for (const [delivery, shown] of [
+    ['sometimes', '"sometimes"'],
+    [null, 'null'],
+    [{}, '{}'],
+    [{ hz: 20 }, '{"hz":20}'],
+    [{ maxHz: '20' }, '{"maxHz":"20"}'],
+    [{ maxHz: 0.01 }, '{"maxHz":0.01}'],
   ]) {
-    expect(refused(delivery)).toBe(`maxHz \`${maxHz}\` is not from 0.1 to 1000`)
+    expect(refused(delivery)).toBe(
+      `invalid_query: delivery \`${shown}\` is not every, latest or a maxHz from 0.1 to 1000`,
+    )
   }
 })
 
@@ -249,6 +254,8 @@ test('of listeners that share what the server sends, the one that wants most dec
 
   expect(every.slice(-1)).toEqual([5])
   expect(slow.slice(-1)).toEqual([{ x: 5 }])
-  expect(() => onValue(ref(db, 'a'), () => {}, { delivery: { maxHz: 5000 } })).toThrow('maxHz `5000`')
+  expect(() => onValue(ref(db, 'a'), () => {}, { delivery: { maxHz: 5000 } })).toThrow(
+    'delivery `{"maxHz":5000}`',
+  )
   await remove(ref(writer, 'game'))
 })

@@ -1,6 +1,6 @@
 /** What the client makes of `rate_limited`: it waits as told and keeps the order of writes, or says so. */
 import { expect, test } from 'vitest'
-import { get, onMessage, onValue, presence, ref, runTransaction, set } from './index.ts'
+import { get, onMessage, onValue, presence, ref, runTransaction, send, set } from './index.ts'
 import { type ScriptedConnection, ScriptedServer } from './test/scripted-server.ts'
 
 function limit(connection: ScriptedConnection, id: number, retryAfterMs = 500): Promise<void> {
@@ -52,7 +52,7 @@ test('a write is not repeated after one made later has been done', async () => {
   await Promise.all([refused, second])
 })
 
-test('a listen is asked for again; a read and a transaction are refused', async () => {
+test('a listen, a read, a transaction and a message are asked for again', async () => {
   const server = new ScriptedServer()
   const { db, connection } = await server.connected()
   const heard: unknown[] = []
@@ -62,14 +62,46 @@ test('a listen is asked for again; a read and a transaction are refused', async 
   await connection.snapshot('value')
   expect(heard).toEqual(['value'])
 
-  const read = expect(get(ref(db, 'b'))).rejects.toMatchObject({ code: 'rate_limited' })
+  const read = get(ref(db, 'b'))
   await limit(connection, (await connection.next('get')).id)
-  await read
-  const counted = expect(runTransaction(ref(db, 'a'), () => 1)).rejects.toMatchObject({
-    code: 'rate_limited',
-  })
+  await server.pass(500)
+  const again = await connection.next('get')
+  await connection.send({ type: 'value', id: again.id, revision: 1, value: 'b' })
+  expect((await read).val()).toBe('b')
+
+  const counted = runTransaction(ref(db, 'a'), () => 1)
   await limit(connection, (await connection.next('compareAndSet')).id)
-  await counted
+  await server.pass(500)
+  await connection.ack((await connection.next('compareAndSet')).id)
+  expect((await counted).committed).toBe(true)
+
+  const sent = send(ref(db, 'room'), 'hello')
+  await limit(connection, (await connection.next('send')).id)
+  await server.pass(500)
+  await connection.ack((await connection.next('send')).id)
+  await sent
+})
+
+test('a read that waits to be asked again ends at its time', async () => {
+  const server = new ScriptedServer()
+  const { db, connection } = await server.connected()
+  const read = expect(get(ref(db, 'b'), { timeoutMs: 300 })).rejects.toMatchObject({ code: 'timeout' })
+  await limit(connection, (await connection.next('get')).id)
+  await server.pass(300)
+  await read
+
+  await server.pass(500)
+  expect(await connection.take()).toEqual([])
+})
+
+test('what the server refuses without a time to come back is refused', async () => {
+  const server = new ScriptedServer()
+  const { db, connection } = await server.connected()
+  const read = expect(get(ref(db, 'b'))).rejects.toMatchObject({ code: 'rate_limited' })
+
+  await limit(connection, (await connection.next('get')).id, 0)
+
+  await read
 })
 
 test('what waits when the connection is lost is sent once on the next one', async () => {

@@ -36,7 +36,7 @@ type ChildCallback<T> = (
 
 /**
  * Reads a value once: from a live listener that covers it, else from the server.
- * @throws {HearthError} `permission_denied`, `rate_limited`, `timeout`, `offline` after `goOffline`
+ * @throws {HearthError} `permission_denied`, `too_large`, `no_index`, `timeout`, `offline` after `goOffline`
  */
 export function get<T>(query: Query<T>, options: GetOptions = {}): Promise<DataSnapshot<T>> {
   const { db, path, spec } = query

@@ -101,9 +101,8 @@ export class Requests {
     if (!request) return
     const path = 'path' in request.body ? request.body.path : null
     const error = requestFailed(path, name, message, retryAfterMs)
-    // Listens and presence, which nobody else would ask for again; not a token, which has no path.
-    const mayRetry = path && (request.kind === 'write' || request.kind === 'live')
-    if (mayRetry && name === 'rate_limited' && retryAfterMs) {
+    // Nothing of it was done, so asking again does nothing twice. Not a token, which has no path.
+    if (path && name === 'rate_limited' && retryAfterMs) {
       return this.#sendLater(request, error, retryAfterMs)
     }
     this.abandon(request)

@@ -215,19 +215,22 @@ test('--dev without rules starts with a loud banner', async () => {
   await server.says('NO RULES: EVERYTHING IS OPEN')
 })
 
-test('clients of databases that have to be opened first are let in without a word on stderr', async () => {
-  const server = hearth(temporaryFolder(), 'serve', '--port', '0', '--dev')
-  await server.says('/metrics')
-  const url = urlOf(server).replace('http', 'ws')
+test.each([1, 2])(
+  'clients of databases that have to be opened first are let in without a word on stderr, threads: %i',
+  async (workers) => {
+    const server = hearth(temporaryFolder(), 'serve', '--port', '0', '--dev', '--workers', `${workers}`)
+    await server.says('/metrics')
+    const url = urlOf(server).replace('http', 'ws')
 
-  for (const place of ['/.ws?v=5&ns=a', '/v1?database=b']) {
-    const socket = new WebSocket(url + place)
-    await new Promise((resolve, reject) => socket.once('message', resolve).once('error', reject))
-    socket.terminate()
-  }
-  server.child.kill('SIGTERM')
-  await server.exitCode
+    for (const place of ['/.ws?v=5&ns=a', '/.ws?v=5&ns=b', '/v1?database=c', '/v1?database=d']) {
+      const socket = new WebSocket(url + place)
+      await new Promise((resolve, reject) => socket.once('message', resolve).once('error', reject))
+      socket.terminate()
+    }
+    server.child.kill('SIGTERM')
+    await server.exitCode
 
-  // uWebSockets.js warns there of calls it takes for late.
-  expect(server.err).not.toMatch(/warning|cork/i)
-})
+    // uWebSockets.js warns there of calls it takes for late.
+    expect(server.err).not.toMatch(/warning|cork/i)
+  },
+)
