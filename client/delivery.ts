@@ -23,6 +23,6 @@ export function hzOf(delivery: Delivery = 'every'): number {
   if (typeof maxHz === 'number' && (maxHz === 0 || (maxHz >= 0.1 && maxHz <= 1000))) return maxHz
   throw new HearthError(
     'invalid_query',
-    `delivery \`${JSON.stringify(delivery)}\` is not every, latest or a maxHz from 0.1 to 1000`,
+    `delivery \`${JSON.stringify(delivery)}\` is not every, latest or maxHz 0.1 to 1000`,
   )
 }

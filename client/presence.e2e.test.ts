@@ -213,7 +213,7 @@ test('a policy that is none is refused before anything is asked for', async (t) 
     [{ maxHz: 0.01 }, '{"maxHz":0.01}'],
   ]) {
     expect(refused(delivery)).toBe(
-      `invalid_query: delivery \`${shown}\` is not every, latest or a maxHz from 0.1 to 1000`,
+      `invalid_query: delivery \`${shown}\` is not every, latest or maxHz 0.1 to 1000`,
     )
   }
 })

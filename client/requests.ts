@@ -6,6 +6,7 @@
  * Requests of kind `write` are sent again after a loss until they are answered: at least once, as in Firebase, so an
  * increment whose ack was lost with the connection counts twice.
  */
+import type { Path } from '../protocol/path.ts'
 import type { ToClient } from '../protocol/to-client.ts'
 import type { ToServer } from '../protocol/to-server.ts'
 import type { Environment } from './environment.ts'
@@ -99,7 +100,7 @@ export class Requests {
   failed({ id, name, message, retryAfterMs }: Extract<ToClient, { type: 'error' }>): void {
     const request = this.#sent.get(id)
     if (!request) return
-    const path = 'path' in request.body ? request.body.path : null
+    const { path = null } = request.body as { path?: Path }
     const error = requestFailed(path, name, message, retryAfterMs)
     // Nothing of it was done, so asking again does nothing twice. Not a token, which has no path.
     if (path && name === 'rate_limited' && retryAfterMs) {
