@@ -150,6 +150,19 @@ test('bad flags, variables and files are one line each and exit code 2', async (
   expect(argument.err).toContain('hearth: too many arguments')
 })
 
+test('a command that is called with too little says how it is called', async () => {
+  const explain = run(['rules', 'explain'])
+  const token = run(['token'])
+
+  expect([await explain.code, await token.code]).toEqual([2, 2])
+  expect(explain.err).toBe(
+    "hearth: missing required argument 'rules'; usage: hearth rules explain [options] <rules> <operation> <path> [value]\n",
+  )
+  expect(token.err).toBe(
+    "hearth: required option '--uid <uid>' not specified; usage: hearth token [options]\n",
+  )
+})
+
 test('help and version go to stdout with exit code 0; no command at all is 2', async () => {
   const help = run(['serve', '--help'])
   const version = run(['--version'])

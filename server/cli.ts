@@ -40,7 +40,6 @@ export async function runCli(args: readonly string[], parts: CliParts): Promise<
     .configureOutput({
       writeOut: parts.out,
       writeErr: parts.err,
-      outputError: (text, write) => write(`hearth: ${oneLine(text)}\n`),
     })
   addServe(program, parts, (exitCode) => {
     code = exitCode
@@ -60,6 +59,7 @@ export async function runCli(args: readonly string[], parts: CliParts): Promise<
       code = exitCode
     },
   })
+  tellUsage(program)
   try {
     await program.parseAsync(args, { from: 'user' })
     return code
@@ -164,6 +164,20 @@ function lifetime(text: string): number {
   } catch (error) {
     throw new TokenError(`--expires: ${(error as Error).message}`)
   }
+}
+
+/** Whoever leaves out what a command needs is told how it is called. */
+function tellUsage(command: Command): void {
+  const names: string[] = []
+  for (let at: Command | null = command; at !== null; at = at.parent) names.unshift(at.name())
+  const usage = `; usage: ${names.join(' ')} ${command.usage()}`
+  command.configureOutput({
+    outputError: (text, write) => {
+      const isIncomplete = /^error: (missing required|required option)/.test(text)
+      write(`hearth: ${oneLine(text)}${isIncomplete ? usage : ''}\n`)
+    },
+  })
+  for (const part of command.commands) tellUsage(part)
 }
 
 function exitCodeOf(error: unknown, parts: CliParts): number {

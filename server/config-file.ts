@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { findNodeAtLocation, type Node, type ParseError, parseTree, printParseErrorCode } from 'jsonc-parser'
 import { clip } from '../protocol/index.ts'
-import { inputs } from './config.ts'
+import { groups, inputs } from './config.ts'
 import type { Gathered } from './config-gathered.ts'
 
 /** @param isNamed Whether it has to be there. */
@@ -51,7 +51,7 @@ function gatherNode(gathered: Gathered, node: Node, prefix: string, context: Fil
     else if (isGroup && value.type === 'object') gatherNode(gathered, value, `${name}.`, context)
     else if (isGroup) gathered.problems.push(`${where}: is a group of options, so its value is an object`)
     else if (name === '$schema') continue
-    else if (input === undefined) gathered.complainOfUnknown(where, name, fileNames())
+    else if (input === undefined) gathered.complainOfUnknown(where, name, [...fileNames(), ...groups])
     else if (!input.isInFile) {
       gathered.problems.push(
         `${where}: a secret does not belong in the configuration; set ${input.env} or \`${name}File\``,

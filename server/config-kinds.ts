@@ -81,6 +81,9 @@ export function fileText(help: string): Option<string | null> {
   return new Option<string | null>(text() as Kind<unknown>, null, help, 'file')
 }
 
+/** What `isDatabaseName` takes, in words. */
+export const DATABASE_NAME_RULE = 'names have up to 63 letters, digits, - and _, a letter or digit first'
+
 const DATABASE_NAME = /^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/
 
 /** Whether a name may name a database. Names are folder names, so nothing that could leave the folder. */
@@ -109,7 +112,9 @@ const secretKind: Kind<unknown> = {
     if (typeof raw !== 'string') throw new Refusal('a secret is a text')
     const length = Buffer.byteLength(raw)
     if (length < SECRET_BYTES_MIN) {
-      throw new Refusal(`has ${length} bytes; a secret has at least ${SECRET_BYTES_MIN}`)
+      throw new Refusal(
+        `a secret has at least ${SECRET_BYTES_MIN} bytes, this one ${length}; \`openssl rand -hex 32\` makes one`,
+      )
     }
     return new Secret(raw)
   },
@@ -150,7 +155,7 @@ const BYTE_UNITS: Record<string, number> = { TiB: 1024 * GiB, GiB, MiB, KiB }
 const TIME_UNITS: Record<string, number> = { d: DAY, h: 60 * MINUTE, m: MINUTE, s: SECOND, ms: 1 }
 
 export function bytes(min: number, max: number): () => Kind<number> {
-  const range = `a size from ${showIn(BYTE_UNITS, min)} to ${showIn(BYTE_UNITS, max)}, in bytes or as in 32MiB`
+  const range = `a size from ${showIn(BYTE_UNITS, min)} to ${showIn(BYTE_UNITS, max)}, in bytes or with KiB, MiB, GiB or TiB as in 1.5GiB`
   return () => ({
     placeholder: 'bytes',
     parse: (raw) => measure(raw, BYTE_UNITS, min, max, range),
@@ -159,7 +164,7 @@ export function bytes(min: number, max: number): () => Kind<number> {
 }
 
 export function duration(min: number, max: number): () => Kind<number> {
-  const range = `a time from ${showIn(TIME_UNITS, min)} to ${showIn(TIME_UNITS, max)}, in milliseconds or as in 25s`
+  const range = `a time from ${showIn(TIME_UNITS, min)} to ${showIn(TIME_UNITS, max)}, in milliseconds or with ms, s, m, h or d as in 1.5s`
   return () => ({
     placeholder: 'ms',
     parse: (raw) => measure(raw, TIME_UNITS, min, max, range),
@@ -184,9 +189,10 @@ function measure(
   let value = Number.NaN
   if (typeof raw === 'number') value = raw
   else if (typeof raw === 'string') {
-    const parts = /^(\d{1,15})([A-Za-z]*)$/.exec(raw)
-    const unit = parts === null ? undefined : parts[2] === '' ? 1 : units[parts[2]!]
-    if (unit !== undefined) value = Number(parts![1]) * unit
+    const [, number, name] = /^(\d{1,15}(?:\.\d{1,9})?)([A-Za-z]*)$/.exec(raw) ?? []
+    const unit = name === undefined || name === '' ? undefined : units[name]
+    if (unit !== undefined) value = Math.round(Number(number) * unit)
+    else if (name === '') value = Number(number)
   }
   if (!Number.isSafeInteger(value) || value < min || value > max)
     throw new Refusal(`${quote(raw)} is not ${range}`)
@@ -217,7 +223,7 @@ export function databaseName(): Kind<string> {
     placeholder: 'name',
     parse(raw) {
       if (typeof raw === 'string' && isDatabaseName(raw)) return raw
-      throw new Refusal(`${quote(raw)} cannot name a database; names have up to 63 letters, digits, - and _`)
+      throw new Refusal(`${quote(raw)} cannot name a database; ${DATABASE_NAME_RULE}`)
     },
   }
 }

@@ -3,7 +3,15 @@
  * its strongest value or its default.
  */
 import { existsSync, readFileSync } from 'node:fs'
-import { type Config, ConfigError, type ConfigValues, declared, inputs, type Settings } from './config.ts'
+import {
+  type Config,
+  ConfigError,
+  type ConfigValues,
+  declared,
+  groups,
+  inputs,
+  type Settings,
+} from './config.ts'
 import { gatherFile, readProblem } from './config-file.ts'
 import { Gathered, isStronger } from './config-gathered.ts'
 import { Option, quote, Refusal, Secret } from './config-kinds.ts'
@@ -45,7 +53,7 @@ export function loadConfig(sources: ConfigSources): Config {
  */
 export function configFrom(values: ConfigValues): Config {
   const gathered = new Gathered()
-  const names = inputs.map((input) => input.name)
+  const names = [...inputs.map((input) => input.name), ...groups]
   const walk = (object: object, declaredPart: object, prefix: string): void => {
     for (const [key, raw] of Object.entries(object)) {
       if (raw === undefined || raw === null) continue
@@ -131,7 +139,7 @@ function resolveOption(option: Option<unknown>, name: string, gathered: Gathered
     return option.kind.parse(readFileSync(file.raw as string, 'utf8').replace(/\r?\n$/, ''))
   } catch (error) {
     const problem = error instanceof Refusal ? error.message : readProblem(error)
-    gathered.problems.push(`${file.where}: ${quote(file.raw)} ${problem}`)
+    gathered.problems.push(`${file.where}: ${quote(file.raw)}: ${problem}`)
     return option.fallback
   }
 }

@@ -138,11 +138,35 @@ test.each([
   ],
   [{ 'auth.algorithms': 'none' }, '--auth-algorithms: `none` is not one of HS256'],
   [{ 'limits.frameBytesMax': '1GB' }, '--limits-frame-bytes-max: `1GB` is not a size from 64KiB to 256MiB'],
+  [
+    { cacheBytes: '64MB' },
+    '--cache-bytes: `64MB` is not a size from 1MiB to 1TiB, in bytes or with KiB, MiB, GiB or TiB as in 1.5GiB',
+  ],
+  [{ cacheBytes: '2097152.5' }, '--cache-bytes: `2097152.5` is not a size'],
+  [{ drainTimeoutMs: '10sec' }, 'from 0 to 10m, in milliseconds or with ms, s, m, h or d as in 1.5s'],
+  [{ 'auth.secretFile': 'missing' }, '--auth-secret-file: `missing`: the file does not exist'],
   [{ 'limits.idleTimeoutMs': '40s' }, '--limits-idle-timeout-ms: is less than two ping intervals'],
   [{ 'limits.slowConsumerHardBytes': '64KiB' }, '--limits-slow-consumer-hard-bytes: is less than'],
   [{ rules: 'missing.json' }, '--rules: `missing.json` does not exist'],
 ])('%j is refused', (flags, problem) => {
   expect(problemsOf(() => loadConfig({ flags }))[0]).toContain(problem)
+})
+
+test('sizes and times may be parts of a unit', () => {
+  const config = loadConfig({ flags: { cacheBytes: '1.5GiB', drainTimeoutMs: '1.5s' } })
+
+  expect([config.cacheBytes, config.drainTimeoutMs]).toEqual([1.5 * 1024 ** 3, 1500])
+})
+
+test('the name of a group may be misspelt, too', () => {
+  const dir = folder({ 'c.json': '{ "limit": { "listensMax": 1 } }' })
+
+  expect(problemsOf(() => loadConfig({ configFile: join(dir, 'c.json') }))).toEqual([
+    `${join(dir, 'c.json')}:1:3 \`limit\`: unknown option; did you mean \`limits\`?`,
+  ])
+  expect(problemsOf(() => configFrom({ limit: { listensMax: 1 } } as object))).toEqual([
+    'limit: unknown option; did you mean `limits`?',
+  ])
 })
 
 test('a key set is fetched over https, or over http from this machine', () => {
@@ -215,7 +239,7 @@ test('a short secret is refused without being quoted', () => {
   )
 
   expect(problems).toHaveLength(2)
-  expect(problems.join()).toContain('has 7 bytes; a secret has at least 32')
+  expect(problems.join()).toContain('a secret has at least 32 bytes, this one 7')
   expect(problems.join()).not.toContain('hunter2')
 })
 

@@ -31,7 +31,7 @@ import {
   whole,
 } from './config-kinds.ts'
 
-export { isDatabaseName, parseDuration, Secret } from './config-kinds.ts'
+export { DATABASE_NAME_RULE, isDatabaseName, parseDuration, Secret } from './config-kinds.ts'
 
 /** Signature algorithms a token may use. `none` is not one of them. */
 const ALGORITHMS = [
@@ -250,6 +250,11 @@ export interface Input {
 
 /** Every input, in the order of declaration. The flags, the help and the README's table are made from it. */
 export const inputs: readonly Input[] = listInputs(declared, '')
+
+/** `limits`, `auth` and the others: what stands before the dot of an input's name. */
+export const groups: readonly string[] = [
+  ...new Set(inputs.filter(({ name }) => name.includes('.')).map(({ name }) => name.split('.')[0]!)),
+]
 
 function listInputs(part: object, prefix: string): Input[] {
   const all: Input[] = []

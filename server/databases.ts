@@ -4,8 +4,8 @@
  */
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { RequestError } from '../protocol/index.ts'
-import { type Config, isDatabaseName } from './config.ts'
+import { clip, RequestError } from '../protocol/index.ts'
+import { type Config, DATABASE_NAME_RULE, isDatabaseName } from './config.ts'
 import { Database } from './database.ts'
 import { denialExplainer, type ExplainDenial } from './denials.ts'
 import type { Commit } from './log/log.ts'
@@ -65,6 +65,14 @@ export interface Databases {
   readonly names: string[]
 }
 
+/** What a client is told whose database is not there. */
+export function whyUnknown(name: string): string {
+  const quoted = `\`${clip(name)}\``
+  return isDatabaseName(name)
+    ? `this server has no database ${quoted}`
+    : `${quoted} cannot name a database; ${DATABASE_NAME_RULE}`
+}
+
 /** @returns What to wait for until a database may be found; null where it is open. One that may not be had is not found then. */
 export function openFirst(databases: Databases, name: string): Promise<void> | null {
   if (databases.find(name) !== undefined) return null
@@ -108,7 +116,7 @@ export class LocalDatabases implements Databases {
     if (open !== undefined) return open
     const { mode, names } = this.#options.config.databases
     if (!isDatabaseName(name) || (mode === 'listed' && !names.includes(name))) {
-      throw new RequestError('unknownDatabase', 'this server has no database of that name')
+      throw new RequestError('unknownDatabase', whyUnknown(name))
     }
     if (this.#opening.size >= OPEN_MAX) {
       throw new RequestError('unknownDatabase', `this server holds at most ${OPEN_MAX} open databases`)

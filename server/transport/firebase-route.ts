@@ -5,7 +5,7 @@
 import { closeReasons } from '../../protocol/index.ts'
 import type { Verifier } from '../auth.ts'
 import type { Config } from '../config.ts'
-import { type Databases, DEFAULT_DATABASE, type OpenDatabase, openFirst } from '../databases.ts'
+import { type Databases, DEFAULT_DATABASE, type OpenDatabase, openFirst, whyUnknown } from '../databases.ts'
 import type { Logger } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import { randomId } from '../random-id.ts'
@@ -101,7 +101,7 @@ export class FirebaseService {
     const { databases, sessions, metrics, logger } = this.#parts
     const name = namespaceOf(query)
     const open = databases.find(name)
-    if (open === undefined) return new Turned(sink)
+    if (open === undefined) return new Turned(sink, whyUnknown(name))
     if (poll === null && query.has('s')) {
       const moving = this.#polls.get(`${name}/${query.get('s')}`)
       return moving === undefined ? new Invalid(sink, host) : moving.upgradeTo(sink)
@@ -161,15 +161,16 @@ export class FirebaseService {
 /** A client whose namespace this server does not have: told why, so that it stays away. */
 class Turned implements Driven {
   readonly #sink: Sink
+  readonly #reason: string
 
-  constructor(sink: Sink) {
+  constructor(sink: Sink, reason: string) {
     this.#sink = sink
+    this.#reason = `${reason} (\`ns\`)`
   }
 
   open(): void {
-    const reason = 'this server has no database of that name (`ns`)'
-    this.#sink.send(Buffer.from(complaint(reason)))
-    this.#sink.send(Buffer.from(shutdown(reason)))
+    this.#sink.send(Buffer.from(complaint(this.#reason)))
+    this.#sink.send(Buffer.from(shutdown(this.#reason)))
     this.#sink.close(closeReasons.unknownDatabase)
   }
 

@@ -49,11 +49,16 @@ test('a namespace the server does not have is refused with a reason to stay away
     config: { databases: { mode: 'listed', names: ['default'] } },
   })
 
-  for (const ns of ['other', 'not%2Fa%2Fname', 'a.b', 'x'.repeat(200)]) {
+  for (const [ns, reason] of [
+    ['other', 'this server has no database `other`'],
+    ['not%2Fa%2Fname', '`not/a/name` cannot name a database'],
+    ['a.b', '`a.b` cannot name a database'],
+    ['x'.repeat(200), 'cannot name a database'],
+  ] as const) {
     const client = await RawClient.connect(t, server, { ns })
 
     await client.closed
-    expect(client.heard.at(-1)).toEqual({ t: 'c', d: { t: 's', d: expect.stringContaining('no database') } })
+    expect(client.heard.at(-1)).toEqual({ t: 'c', d: { t: 's', d: expect.stringContaining(reason) } })
   }
 })
 

@@ -118,7 +118,8 @@ describe('databases', () => {
     const impossible = await ask(server, '/a.json?ns=../etc')
 
     expect([unknown.status, impossible.status]).toEqual([404, 404])
-    expect(errorOf(unknown)).toBe('this server has no database of that name')
+    expect(errorOf(unknown)).toBe('this server has no database `other`')
+    expect(errorOf(impossible)).toMatch(/^`\.\.\/etc` cannot name a database; names have/)
   })
 })
 

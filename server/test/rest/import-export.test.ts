@@ -181,7 +181,7 @@ describe('a running server', () => {
       `hearth: cannot reach ${server.url}: ECONNREFUSED\n`,
     ])
     expect([noAddress.code, badPath.code]).toEqual([2, 2])
-    expect(unknown.err).toBe('hearth: the server refused /: this server has no database of that name (404)\n')
+    expect(unknown.err).toBe('hearth: the server refused /: this server has no database `other` (404)\n')
     expect(missing.err).toBe(`hearth: ${file}.none does not exist\n`)
   })
 
