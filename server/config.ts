@@ -176,7 +176,7 @@ export const declared = {
     answerBytesMax: option(
       bytes(MiB, 64 * GiB),
       256 * MiB,
-      'Values held by REST until their clients have read them, past which reads are refused; one client may have a quarter.',
+      'Answers of REST that are not read yet, past which the slowest are ended or reads refused; one client may have a quarter.',
     ),
     // uWebSockets.js counts idle time in seconds, from 8 to 960. Firebase's SDK speaks every 45 s.
     idleTimeoutMs: option(

@@ -26,7 +26,7 @@ import type { Listener, Subscriber, Wire } from '../listeners/listener.ts'
 import type { LiveQuery } from '../listeners/listener-tree.ts'
 import { Expiry } from '../sessions/expiry.ts'
 import { isPriorityPath } from '../write-entries.ts'
-import type { HttpRequest, OutStream, StreamReply } from './http.ts'
+import type { HttpRequest, OutStream, Pieces, StreamReply } from './http.ts'
 import { HttpError } from './http-error.ts'
 import type { Answers } from './rest-answers.ts'
 import { type JsonForm, jsonPieces, restValue } from './rest-json.ts'
@@ -184,9 +184,7 @@ class EventStream implements Subscriber {
   /** What to begin with: the value, or what the client missed of it. */
   #first: { value: Value | undefined; steps: readonly Step[] | null; revision: number } | null
   /** A whole value on its way. */
-  #pieces: Iterator<string> | null = null
-  /** To be called when it has gone. */
-  #release: (() => void) | null = null
+  #pieces: Pieces | null = null
   readonly #client: string | null
   #retry: NodeJS.Timeout | null = null
   #isFull = false
@@ -272,26 +270,20 @@ class EventStream implements Subscriber {
   #put(value: Value, revision: number): void {
     const before = `event: put\nid: ${this.wire.epoch}:${revision}\ndata: {"path":"/","data":`
     const form: JsonForm = { isExport: this.isExport, isPretty: false }
-    this.#pieces = jsonPieces(value, form, before, '}\n\n')
-    this.#release = this.#parts.answers.hold(this.#client, value)
+    const pieces = jsonPieces(value, form, before, '}\n\n')
+    this.#pieces = this.#parts.answers.carryPieces(this.#client, value, pieces, this.#out!)
     this.#pump()
   }
 
   #pump(): void {
     while (this.#pieces !== null && !this.#isFull && !this.#isOver) {
       const piece = this.#pieces.next()
-      if (piece.done === true) this.#putAll()
+      if (piece.done === true) this.#pieces = null
       else this.#write(piece.value)
     }
   }
 
-  #putAll(): void {
-    this.#pieces = null
-    this.#release?.()
-    this.#release = null
-  }
-
-  #write(text: string): void {
+  #write(text: string | Uint8Array): void {
     if (this.#isOver || this.#out!.write(text)) return
     this.#isFull = true
     if (this.#deadline !== null) return
@@ -361,8 +353,7 @@ class EventStream implements Subscriber {
   #end(): void {
     if (this.#isOver) return
     this.#isOver = true
-    this.#release?.()
-    this.#release = null
+    this.#pieces?.return?.()
     this.#endDeadline()
     if (this.#retry !== null) clearTimeout(this.#retry)
     this.#expiry?.cancel()

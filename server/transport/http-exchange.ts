@@ -6,12 +6,14 @@
  * INVARIANT: a client that sends or reads slowly holds no more than one body, or one piece of an answer.
  */
 import {
+  type Body,
   BodyError,
   type HttpHandler,
   type HttpReply,
   type HttpRequest,
   isStreamReply,
   type OutStream,
+  type Pieces,
   type StreamReply,
 } from './http.ts'
 
@@ -20,7 +22,7 @@ export interface RawResponse {
   writeStatus(status: string): unknown
   writeHeader(name: string, value: string): unknown
   /** @returns Whether the socket took all of it; if not, the rest waits in memory until `onWritable`. */
-  write(chunk: string): boolean
+  write(chunk: string | Uint8Array): boolean
   end(body?: string | Uint8Array, closeConnection?: boolean): unknown
   endWithoutBody(reportedLength?: number, closeConnection?: boolean): unknown
   close(): unknown
@@ -177,7 +179,7 @@ class Exchange implements HttpRequest {
   }
 
   /** Hands over pieces until the socket is full, then goes on whenever it has room again. */
-  #pump(pieces: Iterator<string>, mustClose: boolean): void {
+  #pump(pieces: Pieces, mustClose: boolean): void {
     const response = this.#response
     let piecesSent = 0
     let piecesSeen = -1
@@ -325,7 +327,7 @@ class ExchangeStream implements OutStream {
     return !this.#exchange.isGone
   }
 
-  write(text: string): boolean {
+  write(text: string | Uint8Array): boolean {
     if (this.#exchange.isGone) return false
     let hasRoom = false
     this.#response.cork(() => {
@@ -356,7 +358,7 @@ class ExchangeStream implements OutStream {
   }
 }
 
-function isPieces(body: HttpReply['body']): body is Iterator<string> {
+function isPieces(body: Body): body is Pieces {
   return typeof body === 'object' && body !== null && !(body instanceof Uint8Array)
 }
 

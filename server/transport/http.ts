@@ -22,16 +22,23 @@ export interface HttpRequest {
   readonly isGone: boolean
   /** Calls back, once, if the client goes away before it is answered. */
   whenGone(call: () => void): void
+  /** Ends the connection at once, whatever was to be sent. */
+  abort(): void
 }
 
 export type Headers = readonly (readonly [name: string, value: string])[]
+
+/** Asked for as the client takes them; `return` is called where not all of them are. */
+export type Pieces = Iterator<string | Uint8Array>
+
+/** Null sends none. */
+export type Body = string | Uint8Array | Pieces | null
 
 export interface HttpReply {
   /** Code and reason, such as `200 OK`. */
   status: string
   headers: Headers
-  /** Pieces are asked for as the client takes them; `return` is called where not all of them are. Null sends none. */
-  body: string | Uint8Array | Iterator<string> | null
+  body: Body
 }
 
 /** An answer that goes on until one side ends it. */
@@ -45,7 +52,7 @@ export interface StreamReply {
 export interface OutStream {
   readonly isOpen: boolean
   /** @returns Whether the socket took it all. If not, write no more until it is writable again. */
-  write(text: string): boolean
+  write(text: string | Uint8Array): boolean
   onWritable(call: () => void): void
   /** The client went away; not called after `end`. */
   onGone(call: () => void): void

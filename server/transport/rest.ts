@@ -46,7 +46,16 @@ import {
   timeoutOf,
   writeSizeOf,
 } from './rest-request.ts'
-import { AS_SENT, checked, isStale, type RestRequest, readable, submit, written } from './rest-write.ts'
+import {
+  AS_SENT,
+  checked,
+  isStale,
+  type RestRequest,
+  readable,
+  type Stored,
+  submit,
+  written,
+} from './rest-write.ts'
 
 export interface RestParts {
   databases: Databases
@@ -154,9 +163,9 @@ class Rest {
     if (printOf(query) === 'silent') return { status: '204 No Content', headers, body: null }
     if (callback !== null) {
       const body = jsonBody(value, { isExport, isPretty }, `${callback}(`, ');')
-      return ok(answers.carry(client, value, body), headers, 'application/javascript; charset=utf-8')
+      return ok(answers.carry(client, value, body, request), headers, 'application/javascript; charset=utf-8')
     }
-    return ok(answers.carry(client, value, jsonBody(value, { isExport, isPretty })), headers)
+    return ok(answers.carry(client, value, jsonBody(value, { isExport, isPretty }), request), headers)
   }
 
   /** @throws {RequestError} {HttpError} */
@@ -208,8 +217,8 @@ class Rest {
   }
 
   async #put(context: Context): Promise<HttpReply> {
-    const { request, path } = context
-    const body = await this.#body(request)
+    const { path } = context
+    const body = await this.#body(context)
     const raw = parseJsonBody(body)
     const entries = checked(body, false, () => setEntries(path, raw))
     return this.#set(context, entries, body)
@@ -223,18 +232,18 @@ class Rest {
   async #set(context: Context, entries: readonly Entry[], sent: Buffer | string): Promise<HttpReply> {
     const { request, path } = context
     const expected = unquoted(request.header('if-match'))
-    if (expected === '') return written(context, await submit(context, entries), sent)
+    if (expected === '') return this.#written(context, await submit(context, entries), sent)
     if (isPriorityPath(path)) throw badRequest('if-match is not supported for a priority')
     try {
       const expectedHash = expected === NULL_ETAG ? '' : expected
-      return written(context, await submit(context, entries, { expectedHash }), sent)
+      return this.#written(context, await submit(context, entries, { expectedHash }), sent)
     } catch (error) {
       if (!isStale(error)) throw error
       const { database, identity, client } = context
       const { value } = await this.#inTurn(context, () => readAt(database, identity, path, null))
       const body = jsonBody(value, { isExport: false, isPretty: false })
       return {
-        ...ok(this.#parts.answers.carry(client, value, body), [['ETag', etagOf(value)]]),
+        ...ok(this.#parts.answers.carry(client, value, body, request), [['ETag', etagOf(value)]]),
         status: '412 Precondition Failed',
       }
     }
@@ -244,12 +253,12 @@ class Rest {
     const { request, path } = context
     refuseHeader(request, 'if-match', 'POST')
     if (isPriorityPath(path)) throw badRequest('a priority has no children to post')
-    const body = await this.#body(request)
+    const body = await this.#body(context)
     const raw = parseJsonBody(body)
     const name = this.#parts.pushId()
     const entries = checked(body, false, () => setEntries([...path, name], raw))
     const stored = await submit(context, entries)
-    return written(
+    return this.#written(
       { ...context, path: [...path, name] },
       { ...stored, isResolved: false },
       JSON.stringify({ name }),
@@ -261,19 +270,19 @@ class Rest {
     refuseHeader(request, 'if-match', 'PATCH')
     refuseHeader(request, 'x-firebase-etag', 'PATCH')
     if (isPriorityPath(path)) throw badRequest('a priority has no children to patch')
-    const body = await this.#body(request)
+    const body = await this.#body(context)
     const type = request.header('content-type').split(';')[0]!.trim().toLowerCase()
     if (type === 'application/json-patch+json') return this.#patchDocument(context, parseJsonBody(body))
     if (type === 'application/merge-patch+json') {
       const patch = parseJsonBody(body)
       const entries = checked(body, false, () => mergePatchEntries(path, patch))
       await submit(context, entries)
-      return written(context, AS_SENT, body)
+      return this.#written(context, AS_SENT, body)
     }
     const update = parseUpdate(parseObjectBody(body), body)
     const entries = checked(body, true, () => updateEntries(path, update))
     await submit(context, entries)
-    return written(context, AS_SENT, body)
+    return this.#written(context, AS_SENT, body)
   }
 
   /** RFC 6902: applied to what is there, and written only if that is still what was there. */
@@ -284,17 +293,27 @@ class Rest {
       const { entries, document } = patchedEntries(path, value, patch)
       try {
         await submit(context, entries, { expectedRevision: revision, expectedAt: path })
-        return written(context, AS_SENT, JSON.stringify(document))
+        return this.#written(context, AS_SENT, JSON.stringify(document))
       } catch (error) {
         if (!isStale(error) || attempt === PATCH_ATTEMPTS) throw error
       }
     }
   }
 
-  async #body(request: HttpRequest): Promise<Buffer> {
+  async #written(context: Context, stored: Stored, sent: Buffer | string): Promise<HttpReply> {
+    const reply = await written(context, stored, sent)
+    const { client, request } = context
+    return { ...reply, body: this.#parts.answers.carryEcho(client, stored.value, reply.body, request) }
+  }
+
+  /** What a write sends, and is answered with unless the client would rather not. @throws as `Answers.admitEcho`. */
+  async #body({ request, client }: Context): Promise<Buffer> {
     const wanted = writeSizeOf(request.query)
+    const isEchoed = printOf(request.query) !== 'silent'
     try {
-      return await request.body(Math.min(wanted, this.#parts.limits.bodyBytesMax))
+      const body = await request.body(Math.min(wanted, this.#parts.limits.bodyBytesMax))
+      if (isEchoed) this.#parts.answers.admitEcho(client, body)
+      return body
     } catch (error) {
       const isLimit = error instanceof BodyError && error.reason === 'tooLarge'
       throw isLimit && wanted < this.#parts.limits.bodyBytesMax ? badRequest(WRITE_TOO_LARGE) : error

@@ -87,6 +87,7 @@ export async function serveProxied(
     },
     isGone: false,
     whenGone,
+    abort() {},
   }
   for (const route of routes) {
     const serving = route(request)
@@ -101,7 +102,8 @@ export async function serveProxied(
 
 function wholeOf(body: HttpReply['body']): string | Uint8Array | null {
   if (body === null || typeof body === 'string' || body instanceof Uint8Array) return body
-  let text = ''
-  for (let piece = body.next(); piece.done !== true; piece = body.next()) text += piece.value
-  return text
+  const pieces: Buffer[] = []
+  for (let piece = body.next(); piece.done !== true; piece = body.next())
+    pieces.push(Buffer.from(piece.value))
+  return Buffer.concat(pieces)
 }

@@ -21,13 +21,19 @@ async function asUser(sub: string): Promise<Record<string, string>> {
 }
 
 /** Asks for something and does not read what comes. */
-function askWithoutReading(t: Cleanup, server: TestServer, path: string, header = ''): Promise<Socket> {
+function askWithoutReading(
+  t: Cleanup,
+  server: TestServer,
+  path: string,
+  header = '',
+  method = 'GET',
+): Promise<Socket> {
   return new Promise((resolve) => {
     const socket = connect(server.address.port, '127.0.0.1')
     t.onTestFinished(() => socket.destroy())
     socket.on('error', () => {})
     socket.pause()
-    socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n${header}\r\n`, () => resolve(socket))
+    socket.write(`${method} ${path} HTTP/1.1\r\nHost: x\r\n${header}\r\n`, () => resolve(socket))
   })
 }
 
@@ -86,11 +92,56 @@ test('answers that nobody reads are held up to a limit, past which reads are ref
   const admin = await ask(server, '/small.json', { headers: AS_ADMIN })
   socket.destroy()
   await expect.poll(() => metric(server, 'hearth_rest_answer_bytes')).toBe(0)
-  const later = await ask(server, '/small.json')
+  const later = await ask(server, '/small.json', { headers: await asUser('ann') })
 
   expect(refusal(same)).toEqual([429, true])
   expect(refusal(other)).toEqual([503, true])
   expect([admin.status, later.status]).toEqual([200, 200])
+  // Who left without reading is counted for as long again.
+  await expect.poll(async () => (await ask(server, '/small.json')).status).toBe(200)
+})
+
+test('an answer that nobody reads is ended for others once it has had its time', async (t) => {
+  const limits = { answerBytesMax: 8 * MiB, readBytesPerSecondMax: 0, slowConsumerDeadlineMs: 1000 }
+  const server = await serveWith(t, limits)
+  await putLarge(server)
+  await ask(server, '/small.json', { method: 'PUT', body: 1 })
+
+  const socket = await askWithoutReading(t, server, '/large.json')
+  const ended = new Promise<void>((resolve) => socket.on('close', () => resolve()))
+  await expect.poll(() => metric(server, 'hearth_rest_answer_bytes')).toBeGreaterThan(32 * MiB)
+  const headers = await asUser('ann')
+  const before = await ask(server, '/small.json', { headers })
+  await expect.poll(async () => (await ask(server, '/small.json', { headers })).status).toBe(200)
+  socket.resume()
+  await ended
+
+  expect(refusal(before)).toEqual([503, true])
+  expect(await metric(server, 'hearth_rest_answer_bytes')).toBe(0)
+})
+
+test('one large text counts as any other large value, and so does the echo of a write', async (t) => {
+  const server = await serveWith(t, { answerBytesMax: 8 * MiB, readBytesPerSecondMax: 0 })
+  const text = JSON.stringify('é'.repeat(4.5 * MiB))
+  const put = await ask(server, '/text.json', { method: 'PUT', body: text })
+  const read = await ask(server, '/text.json')
+  expect([put.text === text, read.text === text]).toEqual([true, true])
+  expect(await metric(server, 'hearth_rest_answer_bytes')).toBe(0)
+
+  const reader = await askWithoutReading(t, server, '/text.json')
+  await expect.poll(() => metric(server, 'hearth_rest_answer_bytes')).toBeGreaterThan(4 * MiB)
+  const again = await ask(server, '/text.json')
+  const echo = await ask(server, '/text.json', { method: 'PUT', body: text })
+  const silent = await ask(server, '/text.json?print=silent', { method: 'PUT', body: text })
+  reader.destroy()
+  await expect.poll(() => metric(server, 'hearth_rest_answer_bytes')).toBe(0)
+  const { Authorization } = await asUser('ann')
+  const head = `Authorization: ${Authorization}\r\nContent-Length: ${Buffer.byteLength(text)}\r\n`
+  const writer = await askWithoutReading(t, server, '/text.json', head, 'PUT')
+  writer.write(text)
+  await expect.poll(() => metric(server, 'hearth_rest_answer_bytes')).toBeGreaterThan(4 * MiB)
+
+  expect([refusal(again), refusal(echo), silent.status]).toEqual([[429, true], [429, true], 204])
 })
 
 test('a large answer that is read to its end is held no longer', async (t) => {
