@@ -115,7 +115,11 @@ export const declared = {
     // Firebase's largest write over REST. A longer body would not fit into one JavaScript string much past it.
     bodyBytesMax: option(bytes(64 * KiB, 500 * MiB), 256 * MiB, 'Largest body of an HTTP request.'),
     listensMax: option(whole(1, 1_000_000), 1000, 'Listens one connection may hold.'),
-    connectionsMax: option(whole(1, 10_000_000), 100_000, 'Connections open at the same time.'),
+    connectionsMax: option(
+      whole(1, 10_000_000),
+      100_000,
+      'Connections open at the same time: sockets, long polls, event streams, and requests of REST being served.',
+    ),
     writeQueueMax: option(whole(1, 10_000_000), 100_000, 'Writes waiting for their commit, per database.'),
     // Far above what an app does: these keep one connection from taking the server from the others.
     messagesPerSecondMax: option(

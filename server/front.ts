@@ -109,7 +109,10 @@ export class Front {
         metrics: async () => ({ contentType, text: await doors.metricsText() }),
         routes: [
           ...doors.routes(firebase, this.#topics),
-          restRoute({ databases, verifier, turns, answers, nowMs, pushId, limits, counters, allowedOrigins }),
+          restRoute({
+            ...{ databases, verifier, turns, answers, nowMs, pushId, limits, counters, allowedOrigins },
+            connections: sessions,
+          }),
         ],
         allowedOrigins,
       }),

@@ -45,7 +45,7 @@ const COUNTERS = {
 
 /** Numbers that go up and down: set by whoever owns them, or read by a function when asked. */
 const GAUGES = {
-  connections: ['hearth_connections', 'Connections open.'],
+  connections: ['hearth_connections', 'Connections open, and requests of REST being served.'],
   listeners: ['hearth_listeners', 'Listeners held by connections.'],
   sessionsWaiting: ['hearth_sessions_waiting', 'Connections in line to have a read or a listen served.'],
   waitingBytes: ['hearth_waiting_bytes', 'Requests that wait for their turn or for a write before them.'],

@@ -1,5 +1,6 @@
 /**
- * Open sessions: those of one thread, and how many all threads of the server have together.
+ * Open sessions: those of one thread, and how many all threads of the server have together. What REST has under way counts as
+ * a session does: a request until its answer is known, an event stream until its end.
  */
 
 /** What a server does to a session, whatever its wire. */
@@ -13,6 +14,7 @@ export class OpenSessions {
   /** One count for each thread. */
   readonly #counts: Int32Array<ArrayBufferLike>
   readonly #thread: number
+  #requests = 0
 
   /** @param counts In shared memory where there are several threads. */
   constructor(counts: Int32Array<ArrayBufferLike> = new Int32Array(1), thread = 0) {
@@ -31,8 +33,19 @@ export class OpenSessions {
     this.#count()
   }
 
+  /** A request of REST; to be followed by `leave`. */
+  enter(): void {
+    this.#requests += 1
+    this.#count()
+  }
+
+  leave(): void {
+    this.#requests -= 1
+    this.#count()
+  }
+
   #count(): void {
-    Atomics.store(this.#counts, this.#thread, this.#own.size)
+    Atomics.store(this.#counts, this.#thread, this.ownSize)
   }
 
   /** Of all threads. */
@@ -43,7 +56,7 @@ export class OpenSessions {
   }
 
   get ownSize(): number {
-    return this.#own.size
+    return this.#own.size + this.#requests
   }
 
   announceEnd(delayMs: number): void {

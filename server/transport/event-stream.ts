@@ -27,12 +27,10 @@ import type { LiveQuery } from '../listeners/listener-tree.ts'
 import { Expiry } from '../sessions/expiry.ts'
 import { isPriorityPath } from '../write-entries.ts'
 import type { HttpRequest, OutStream, Pieces, StreamReply } from './http.ts'
-import { HttpError } from './http-error.ts'
 import type { Answers } from './rest-answers.ts'
 import { type JsonForm, jsonPieces, restValue } from './rest-json.ts'
 
 export interface EventStreamLimits {
-  connectionsMax: number
   /** A slow client that has not caught up after this long is cut off. */
   slowConsumerDeadlineMs: number
 }
@@ -49,6 +47,14 @@ export interface EventStreamParts {
   limits: EventStreamLimits
   counters: EventStreamCounters
   answers: Answers
+  connections: Connections
+}
+
+/** All that are open, whatever their wire. */
+export interface Connections {
+  readonly size: number
+  enter(): void
+  leave(): void
 }
 
 export interface StreamRequest {
@@ -79,7 +85,6 @@ const FULL_MS = 100
 export class EventStreams {
   readonly #parts: EventStreamParts
   readonly #wires = new Map<Database, EventStreamWire>()
-  #count = 0
 
   constructor(parts: EventStreamParts) {
     this.#parts = parts
@@ -87,16 +92,14 @@ export class EventStreams {
 
   /**
    * To be called while the database is readable.
-   * @throws {RequestError} as `Database.listen`; @throws {HttpError} 503
+   * @throws {RequestError} as `Database.listen`
    */
   open(request: StreamRequest): StreamReply {
-    if (this.#count >= this.#parts.limits.connectionsMax) {
-      throw new HttpError('503 Service Unavailable', 'too many connections', [['Retry-After', '5']])
-    }
-    const stream = new EventStream(request, this.#wireOf(request.database), this.#parts, () => {
-      this.#count -= 1
-    })
-    this.#count += 1
+    const { connections } = this.#parts
+    const stream = new EventStream(request, this.#wireOf(request.database), this.#parts, () =>
+      connections.leave(),
+    )
+    connections.enter()
     return {
       status: '200 OK',
       headers: [

@@ -11,6 +11,7 @@ import type { Turns } from '../sessions/turns.ts'
 import type { Entry } from '../store/store.ts'
 import { isPriorityPath, setEntries, updateEntries } from '../write-entries.ts'
 import {
+  type Connections,
   type EventStreamCounters,
   type EventStreamLimits,
   EventStreams,
@@ -66,10 +67,11 @@ export interface RestParts {
   nowMs(): number
   /** A new push key. */
   pushId(): string
-  limits: EventStreamLimits & { bodyBytesMax: number; sessionsWaitingMax: number }
+  limits: EventStreamLimits & { bodyBytesMax: number; sessionsWaitingMax: number; connectionsMax: number }
   /** Web origins whose pages may ask; `*` for all. */
   allowedOrigins: readonly string[]
-  counters: EventStreamCounters & { errors: number }
+  counters: EventStreamCounters & { errors: number; connectionsRefused: number }
+  connections: Connections
 }
 
 interface Context extends RestRequest {
@@ -97,10 +99,13 @@ class Rest {
   }
 
   async serve(request: HttpRequest): Promise<HttpReply | StreamReply> {
+    const { connections } = this.#parts
+    connections.enter()
     try {
       const method = methodOf(request)
       const path = targetOf(request.path)
       const { identity, expiresAtMs } = await identify(request, this.#parts.verifier)
+      if (!identity.isAdmin) this.#assertNotTooMany()
       const { database, onDisconnect } = await this.#parts.databases.open(
         request.query.get('ns') || DEFAULT_DATABASE,
       )
@@ -124,7 +129,17 @@ class Rest {
       const reply = errorReply(error)
       this.#parts.counters.errors += 1
       return reply
+    } finally {
+      connections.leave()
     }
+  }
+
+  /** @throws {HttpError} 503 */
+  #assertNotTooMany(): void {
+    const { connections, limits, counters } = this.#parts
+    if (connections.size <= limits.connectionsMax) return
+    counters.connectionsRefused += 1
+    throw new HttpError('503 Service Unavailable', 'too many connections', [['Retry-After', '5']])
   }
 
   async #get(context: Context): Promise<HttpReply | StreamReply> {
