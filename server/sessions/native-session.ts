@@ -311,6 +311,10 @@ export class NativeSession implements Subscriber, WriteOrigin, RequestServer<ToS
     this.#refuseForNow(id, this.#budget.shut(FULL_RETRY_MS), 'too many requests are waiting')
   }
 
+  isAlwaysServed({ type }: ToServer): boolean {
+    return ALWAYS_SERVED.has(type)
+  }
+
   mustWait(message: ToServer): boolean {
     if (this.#isVerifying) return true
     if (!readsData(message)) return false

@@ -19,6 +19,8 @@ export interface RequestServer<R> {
   serve(request: R, size: number): void
   /** Requests of all connections take too much. Where the wire has no error that says to wait, the connection is closed. */
   refuse?(request: R): void
+  /** Whether it gives something back, so that it is not to be refused for want of room. */
+  isAlwaysServed?(request: R): boolean
 }
 
 export interface RequestLineContext {
@@ -34,7 +36,7 @@ export interface RequestLineContext {
 const WAITING_MAX = 20_000
 /** When requests of all connections take too much, each may still have a first one of this size waiting, */
 const FIRST_SIZE_ALWAYS = 16 * 1024
-/** or, where none can be refused, so much. */
+/** or, of what is not to be refused or cannot be, as long as all that it has waiting is no more than this. */
 const WAITING_SIZE_ALWAYS = 64 * 1024
 
 /** What an idle session's list is: one empty array for all of them, never added to. */
@@ -72,7 +74,7 @@ export class RequestLine<R> implements TurnTaker {
     const { limits, waitingRoom } = this.#context
     const isFirst = this.#waiting.length === 0
     const canRefuse = this.#server.refuse !== undefined
-    if (canRefuse && waitingRoom.isFull && !(isFirst && size <= FIRST_SIZE_ALWAYS)) {
+    if (canRefuse && waitingRoom.isFull && !this.#fitsAlways(request, size)) {
       this.#server.refuse!(request)
       return
     }
@@ -85,6 +87,12 @@ export class RequestLine<R> implements TurnTaker {
     this.#waiting.push({ request, size })
     this.#waitingSize += size
     waitingRoom.enter(size)
+  }
+
+  #fitsAlways(request: R, size: number): boolean {
+    if (this.#waiting.length === 0) return size <= FIRST_SIZE_ALWAYS
+    const isSmall = this.#waitingSize + size <= WAITING_SIZE_ALWAYS
+    return isSmall && this.#server.isAlwaysServed?.(request) === true
   }
 
   /** Goes on with what had to wait. */

@@ -74,6 +74,27 @@ test('requests that wait take a bounded memory over all connections; past it the
   expect(text).toMatch(new RegExp(`^hearth_rate_limited_total ${1000 - firstRefused}$`, 'm'))
 })
 
+test('what gives something back is not refused for want of room', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: { workers: 1, limits: { waitingBytesMax: 65_536 } } })
+  const client = await BareClient.connect(t, server)
+  const encoder = new Encoder()
+  encodeToServer(encoder, { type: 'listen', id: 1, path: path('b'), query: null })
+  encodeToServer(encoder, { type: 'set', id: 2, path: path('a'), value: 1 })
+  const ids = Array.from({ length: 1000 }, (_, n) => n + 3)
+  for (const id of ids) encodeToServer(encoder, { type: 'get', id, path: path('a'), query: null })
+  encodeToServer(encoder, { type: 'unlisten', id: 2001, path: path('b'), query: null })
+  encodeToServer(encoder, { type: 'presenceEnd', id: 2002, path: path('p') })
+  encodeToServer(encoder, { type: 'unauth', id: 2003 })
+  encodeToServer(encoder, { type: 'ping', id: 2004 })
+  encodeToServer(encoder, { type: 'set', id: 2005, path: path('a'), value: 2 })
+
+  client.sendBytes(encoder.take())
+  const answers = await Promise.all([2001, 2002, 2003, 2004, 2005].map((id) => client.answer(id)))
+
+  expect(answers.map(name)).toEqual(['ack', 'ack', 'ack', 'pong', 'rate_limited'])
+  expect(name(await client.answer(1002))).toBe('rate_limited')
+})
+
 test('what gives something back is served all the same', async (t) => {
   const server = await serve(t, { rules: OPEN, config: { limits: { messagesPerSecondMax: 20 } } })
   const client = await BareClient.connect(t, server)
