@@ -71,7 +71,7 @@ export class PendingWrites {
     const found: [number, readonly [Path, Value]][] = []
     let place: Place | undefined = this.#root
     for (const key of path) {
-      found.push(...place.written)
+      for (const entry of place.written) found.push(entry)
       place = place.children.get(key)
       if (place === undefined) break
     }

@@ -32,6 +32,12 @@ test.for<[Value, unknown]>([
   expect(snapshotOf(value).val()).toEqual(expected)
 })
 
+test('val() of a list of any length is an array', () => {
+  const list = Object.fromEntries(Array.from({ length: 200_000 }, (_, i) => [i, i]))
+
+  expect(snapshotOf(list).val()).toHaveLength(200_000)
+})
+
 test('val() leaves priorities out; exportVal() and toJSON() keep them and keep arrays objects', () => {
   const value = { 0: { '.value': 'a', '.priority': 2 }, 1: 'b', '.priority': 'p' }
   const snapshot = snapshotOf(value)

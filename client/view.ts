@@ -186,9 +186,8 @@ export class View {
   #reorder(gone: readonly Placed[], come: readonly Placed[]): void {
     if (gone.length + come.length > INSERTS_MAX) {
       const keys = new Set(gone.map(({ key }) => key))
-      this.#order = this.#order!.filter(({ key }) => !keys.has(key))
-      this.#order.push(...come)
-      this.#order.sort(comparePlaced)
+      const rest = this.#order!.filter(({ key }) => !keys.has(key))
+      this.#order = rest.concat(come).sort(comparePlaced)
       return
     }
     for (const placed of gone) this.#order!.splice(this.#indexOf(placed), 1)

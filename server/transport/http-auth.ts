@@ -55,5 +55,7 @@ function parseOverride(text: string): Record<string, unknown> | null {
 /** How deep objects and lists are nested in JSON; stops looking past what is too deep anywhere. */
 export function depthOf(value: unknown, depth = 0): number {
   if (typeof value !== 'object' || value === null || depth > PATH_DEPTH_MAX) return depth
-  return Math.max(depth, ...Object.values(value).map((child) => depthOf(child, depth + 1)))
+  let deepest = depth
+  for (const child of Object.values(value)) deepest = Math.max(deepest, depthOf(child, depth + 1))
+  return deepest
 }

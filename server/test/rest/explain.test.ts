@@ -303,3 +303,12 @@ describe('what bad questions get', () => {
     expect([answer.status, answer.headers.get('allow')]).toEqual([405, 'POST'])
   })
 })
+
+test('claims with a long list are explained as any others', async (t) => {
+  const server = await serveRooms(t)
+  const auth = { uid: 'ann', list: Array(130_000).fill(0) }
+
+  const { status } = await explain(server, { op: 'get', path: '/rooms/a', auth })
+
+  expect(status).toBe(200)
+})
