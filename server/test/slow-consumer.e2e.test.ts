@@ -376,39 +376,68 @@ test('a client that is still full at its deadline is told why it is closed, once
   expect(slow.closeCode).toBe(4001)
 })
 
-test('a client that never reads does not keep its socket', async (t) => {
+/** Sockets of clients that never read, with no session behind them. */
+async function deafSinks(
+  t: Cleanup,
+  count: number,
+  farewellMs: number,
+): Promise<{ sinks: Sink[]; endings(): number }> {
   let endings = 0
-  const connected = new Promise<Sink>((resolve) => {
-    const route = {
-      ...{ path: '/v1', frames: 'binary' as const, frameBytesMax: MiB, backpressureBytesMax: 64 * 1024 },
-      ...{ idleTimeoutSeconds: 120, farewellMs: 50, refuse: () => null },
-      connect: (_request: UpgradeRequest, sink: Sink) => ({
-        open: () => resolve(sink),
-        ...{ receive() {}, drained() {}, dropped() {} },
-        closed: () => {
-          endings += 1
-        },
-      }),
-    }
-    const onBug = (error: unknown): void => {
-      throw error
-    }
-    const http = (): Promise<never> => Promise.reject(new Error('not asked'))
-    listen({ host: '127.0.0.1', port: 0, routes: [route], http, bodyBytesMax: MiB, onBug }).then(
-      (transport) => {
-        t.onTestFinished(() => transport.close())
-        StallingClient.open(t, transport.port).socket.pause()
+  const sinks: Sink[] = []
+  let opened = (): void => {}
+  const route = {
+    ...{ path: '/v1', frames: 'binary' as const, frameBytesMax: MiB, backpressureBytesMax: 64 * 1024 },
+    ...{ idleTimeoutSeconds: 120, farewellMs, refuse: () => null },
+    connect: (_request: UpgradeRequest, sink: Sink) => ({
+      open: () => {
+        sinks.push(sink)
+        opened()
       },
-    )
-  })
-  const sink = await connected
+      ...{ receive() {}, drained() {}, dropped() {} },
+      closed: () => {
+        endings += 1
+      },
+    }),
+  }
+  const onBug = (error: unknown): void => {
+    throw error
+  }
+  const http = (): Promise<never> => Promise.reject(new Error('not asked'))
+  const options = { host: '127.0.0.1', port: 0, routes: [route], http, bodyBytesMax: MiB, onBug }
+  const transport = await listen(options)
+  t.onTestFinished(() => transport.close())
+  for (let n = 0; n < count; n++) {
+    const isOpen = new Promise<void>((resolve) => {
+      opened = resolve
+    })
+    StallingClient.open(t, transport.port).socket.pause()
+    await isOpen
+  }
+  return { sinks, endings: () => endings }
+}
+
+const SLOW = { code: 4001, reason: 'slow consumer' }
+
+test('a client that never reads does not keep its socket', async (t) => {
+  const { sinks, endings } = await deafSinks(t, 1, 50)
+  const sink = sinks[0]!
   while (sink.send(new Uint8Array(MiB)));
 
-  sink.close({ code: 4001, reason: 'slow consumer' })
-  const endingsAtOnce = endings
+  sink.close(SLOW)
+  const endingsAtOnce = endings()
   await expect.poll(() => sink.bufferedBytes, { timeout: 10_000 }).toBe(0)
 
-  expect([endingsAtOnce, endings]).toEqual([1, 1])
+  expect([endingsAtOnce, endings()]).toEqual([1, 1])
+})
+
+test('clients that are to read on up to the reason of their end hold no more than 64 MiB together', async (t) => {
+  const { sinks, endings } = await deafSinks(t, 3, 60_000)
+  for (const sink of sinks) sink.send(new Uint8Array(40 * MiB))
+
+  for (const sink of sinks) sink.close(SLOW)
+
+  expect(sinks.map((sink) => sink.bufferedBytes > 0)).toEqual([true, false, false])
+  expect(endings()).toBe(3)
 })
 
 test('a listen asked for by a client that does not read takes nothing from those who do', async (t) => {

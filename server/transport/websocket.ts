@@ -89,6 +89,8 @@ export interface TransportOptions {
 export class ListenError extends Error {}
 
 const FAREWELL_MS = 10_000
+/** Bytes waiting in all sockets that are to read on up to the reason; past it a full socket is closed without one. */
+const FAREWELL_BYTES_MAX = 64 * 1024 * 1024
 
 /** Few clients send before they are spoken to, and what they wait for takes milliseconds. */
 const EARLY_BYTES_MAX = 1024 * 1024
@@ -124,7 +126,8 @@ function exclusively(app: TemplatedApp): ExclusiveApp {
 /** @throws {ListenError} */
 export async function listen(options: TransportOptions): Promise<Transport> {
   const app = uws.App()
-  for (const route of options.routes) addRoute(app, route, options.onBug)
+  const farewells = { bytes: 0 }
+  for (const route of options.routes) addRoute(app, route, farewells, options.onBug)
   const exchange = { handler: options.http, bodyBytesMax: options.bodyBytesMax, onBug: options.onBug }
   const budget = { bytes: 0 }
   app.any('/*', (response, request) => serveExchange(response, request, exchange, budget))
@@ -176,7 +179,12 @@ function refused(host: string, port: number): ListenError {
   return new ListenError(`cannot listen on ${host}:${port}; ${why}`)
 }
 
-function addRoute(app: TemplatedApp, route: WebSocketRoute, onBug: (error: unknown) => void): void {
+function addRoute(
+  app: TemplatedApp,
+  route: WebSocketRoute,
+  farewells: Farewells,
+  onBug: (error: unknown) => void,
+): void {
   app.ws<UserData>(route.path, {
     maxPayloadLength: route.frameBytesMax,
     maxBackpressure: route.backpressureBytesMax,
@@ -209,7 +217,7 @@ function addRoute(app: TemplatedApp, route: WebSocketRoute, onBug: (error: unkno
     open(ws) {
       guarded(onBug, () => {
         const data = ws.getUserData()
-        const sink = new WebSocketSink(ws, route)
+        const sink = new WebSocketSink(ws, route, farewells)
         data.sink = sink
         const prepared = route.prepare?.(data.request!) ?? null
         if (prepared === null) {
@@ -325,6 +333,11 @@ class EarlyFrames {
   }
 }
 
+/** What sockets hold whose sessions have ended: nobody else counts it. One for each transport. */
+interface Farewells {
+  bytes: number
+}
+
 class WebSocketSink implements Sink {
   /** Null once closed: uWebSockets.js throws on any use of a closed socket. */
   #ws: WebSocket<UserData> | null
@@ -332,11 +345,14 @@ class WebSocketSink implements Sink {
   readonly #isBinary: boolean
   /** Why it is being closed, while the socket is too full to take it. */
   #farewell: CloseReason | null = null
+  #farewellBytes = 0
+  readonly #farewells: Farewells
   #patience: NodeJS.Timeout | null = null
 
-  constructor(ws: WebSocket<UserData>, route: WebSocketRoute) {
+  constructor(ws: WebSocket<UserData>, route: WebSocketRoute, farewells: Farewells) {
     this.#ws = ws
     this.#route = route
+    this.#farewells = farewells
     this.#isBinary = route.frames === 'binary'
   }
 
@@ -364,7 +380,7 @@ class WebSocketSink implements Sink {
 
   /**
    * uWebSockets.js drops a close frame, as any other, that finds the socket full: it waits until there is room, though not
-   * for ever. The session ends at once all the same.
+   * for ever, and not where many do. The session ends at once all the same.
    */
   close(reason: CloseReason): void {
     const ws = this.#ws
@@ -373,7 +389,14 @@ class WebSocketSink implements Sink {
       ws.end(reason.code, reason.reason)
       return
     }
+    const bytes = this.bufferedBytes
+    if (this.#farewells.bytes + bytes > FAREWELL_BYTES_MAX) {
+      ws.close()
+      return
+    }
     this.#farewell = reason
+    this.#farewellBytes = bytes
+    this.#farewells.bytes += bytes
     this.#patience = setTimeout(() => this.#ws?.close(), this.#route.farewellMs ?? FAREWELL_MS).unref()
     endConnection(ws)
   }
@@ -397,6 +420,8 @@ class WebSocketSink implements Sink {
 
   detach(): void {
     if (this.#patience !== null) clearTimeout(this.#patience)
+    this.#farewells.bytes -= this.#farewellBytes
+    this.#farewellBytes = 0
     this.#ws = null
   }
 }
