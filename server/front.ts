@@ -117,6 +117,7 @@ export class Front {
         allowedOrigins,
       }),
       bodyBytesMax: limits.bodyBytesMax,
+      bodyDeadlineMs: limits.slowConsumerDeadlineMs,
       onBug,
     })
     if (this.#isClosed) {

@@ -147,6 +147,7 @@ test('publishing alone loses messages to a socket that stops reading, and says s
     ],
     http: () => expect.fail('nobody asks'),
     bodyBytesMax: 0,
+    bodyDeadlineMs: 0,
     onBug: (error) => {
       throw error
     },
@@ -403,7 +404,8 @@ async function deafSinks(
     throw error
   }
   const http = (): Promise<never> => Promise.reject(new Error('not asked'))
-  const options = { host: '127.0.0.1', port: 0, routes: [route], http, bodyBytesMax: MiB, onBug }
+  const bodies = { bodyBytesMax: MiB, bodyDeadlineMs: 1000 }
+  const options = { host: '127.0.0.1', port: 0, routes: [route], http, ...bodies, onBug }
   const transport = await listen(options)
   t.onTestFinished(() => transport.close())
   for (let n = 0; n < count; n++) {

@@ -16,6 +16,7 @@ import {
   type Pieces,
   type StreamReply,
 } from './http.ts'
+import { slowestOf, type Transfer } from './slow-transfer.ts'
 
 /** What is used of uWebSockets.js' response. */
 export interface RawResponse {
@@ -47,13 +48,43 @@ export interface ExchangeOptions {
   onBug(error: unknown): void
 }
 
-/** Bytes of all bodies being received. One for each transport: bodies of many clients share the memory. */
-export interface BodyBudget {
-  bytes: number
-}
-
 /** Bodies under way may together take this many times the largest one. */
 const BODIES_MAX = 2
+
+/**
+ * Bodies being received. One for each transport: those of many clients share the memory. Where it is full, a body that comes
+ * ends the slowest, as readers of answers do.
+ */
+export class BodyBudget {
+  readonly #bytesMax: number
+  readonly #deadlineMs: number
+  /** Oldest first. */
+  readonly #bodies = new Set<BodyCollector>()
+  #bytes = 0
+
+  /** @param deadlineMs What a body may take before it can be ended for others. */
+  constructor(bodyBytesMax: number, deadlineMs: number) {
+    this.#bytesMax = BODIES_MAX * bodyBytesMax
+    this.#deadlineMs = deadlineMs
+  }
+
+  /** @returns Whether there is room for so much more of a body. */
+  take(body: BodyCollector, bytes: number): boolean {
+    while (this.#bytes + bytes > this.#bytesMax) {
+      const slowest = slowestOf(this.#bodies, performance.now(), this.#deadlineMs)
+      if (slowest === null || slowest === body) return false
+      slowest.fail('busy')
+    }
+    this.#bytes += bytes
+    this.#bodies.add(body)
+    return true
+  }
+
+  /** The memory of a body is needed no longer. */
+  release(body: BodyCollector): void {
+    if (this.#bodies.delete(body)) this.#bytes -= body.taken
+  }
+}
 /** Another client is served after this long, however fast this one reads. */
 const SLICE_MS = 5
 /** A client that takes less than one piece (64 KiB) in this time is not reading. */
@@ -235,14 +266,19 @@ class Exchange implements HttpRequest {
 }
 
 /** The body of one request while it arrives. */
-class BodyCollector {
+class BodyCollector implements Transfer {
+  /** When the first of it came. */
+  sinceMs = 0
+  fastAtMs = 0
+  fastAtTaken = 0
+  readonly bytes: number
   readonly isExpected: boolean
   isComplete: boolean
   readonly #declaredBytes: number
   readonly #bytesMax: number
   readonly #budget: BodyBudget
   #chunks: Buffer[] = []
-  #bytes = 0
+  #taken = 0
   #failure: BodyError | null = null
   #waiter: { bytesMax: number; resolve(body: Buffer): void; reject(error: BodyError): void } | null = null
 
@@ -250,26 +286,31 @@ class BodyCollector {
     this.#declaredBytes = Number(headers.get('content-length') ?? 0)
     this.isExpected = this.#declaredBytes > 0 || headers.has('transfer-encoding')
     this.isComplete = !this.isExpected
+    this.bytes = headers.has('transfer-encoding') ? Number.POSITIVE_INFINITY : this.#declaredBytes
     this.#bytesMax = bytesMax
     this.#budget = budget
     if (this.#declaredBytes > bytesMax) this.#failure = new BodyError('tooLarge')
+  }
+
+  get taken(): number {
+    return this.#taken
   }
 
   /** @param chunk Taken back when this returns. */
   add(chunk: ArrayBuffer, isLast: boolean): void {
     if (isLast) this.isComplete = true
     if (this.#failure !== null) return
-    const bytes = this.#bytes + chunk.byteLength
+    if (this.#taken === 0) this.sinceMs = this.fastAtMs = performance.now()
+    const bytes = this.#taken + chunk.byteLength
     if (bytes > Math.min(this.#bytesMax, this.#waiter?.bytesMax ?? this.#bytesMax)) {
       this.fail('tooLarge')
       return
     }
-    if (this.#budget.bytes + chunk.byteLength > BODIES_MAX * this.#bytesMax) {
+    if (!this.#budget.take(this, chunk.byteLength)) {
       this.fail('busy')
       return
     }
-    this.#bytes = bytes
-    this.#budget.bytes += chunk.byteLength
+    this.#taken = bytes
     this.#chunks.push(Buffer.from(chunk.slice(0)))
     if (isLast && this.#waiter !== null) this.#waiter.resolve(this.#take())
   }
@@ -277,7 +318,7 @@ class BodyCollector {
   /** @throws {BodyError} */
   whole(bytesMax: number): Promise<Buffer> {
     if (this.#failure !== null) return Promise.reject(this.#failure)
-    if (Math.max(this.#declaredBytes, this.#bytes) > bytesMax) {
+    if (Math.max(this.#declaredBytes, this.#taken) > bytesMax) {
       return Promise.reject(this.fail('tooLarge'))
     }
     if (this.isComplete) return Promise.resolve(this.#take())
@@ -308,8 +349,8 @@ class BodyCollector {
   }
 
   #release(): void {
-    this.#budget.bytes -= this.#bytes
-    this.#bytes = 0
+    this.#budget.release(this)
+    this.#taken = 0
     this.#chunks = []
   }
 }

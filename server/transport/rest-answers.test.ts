@@ -118,6 +118,21 @@ test('an answer that will soon be read, and an admin’s, are not ended', () => 
   expect([soon.isEnded, admin.isEnded]).toEqual([false, false])
 })
 
+test('an answer that stops short of its end is ended once it has had its time again', () => {
+  const { clock, ask, refusal } = setUp()
+  const short = ask('a', 40)
+  short.take(39)
+
+  clock.ms += DEADLINE_MS
+  expect(refusal('reader')).toBe('503')
+  clock.ms += DEADLINE_MS - 1
+  expect(refusal('reader')).toBe('503')
+  clock.ms += 1
+
+  expect(refusal('reader')).toBe(null)
+  expect(short.isEnded).toBe(true)
+})
+
 test('a client whose share is full ends its own slowest answer, and no other client’s', () => {
   const { clock, ask, refusal } = setUp()
   const own = ask('a', 12)

@@ -15,6 +15,7 @@ import { Bucket } from '../sessions/budget.ts'
 import { lengthOfValue } from '../value-length.ts'
 import type { Body, Pieces } from './http.ts'
 import { HttpError } from './http-error.ts'
+import { slowestOf, type Transfer } from './slow-transfer.ts'
 
 export interface AnswerLimits {
   /** Of one client; 0 is no limit. */
@@ -51,11 +52,9 @@ function unreadBytesOf({ bytesUnread, unreadUntilMs }: Reader, nowMs: number): n
 }
 
 /** An answer under way. */
-interface Held {
+interface Held extends Transfer {
   /** Null for an admin. */
   readonly reader: Reader | null
-  readonly bytes: number
-  readonly sinceMs: number
   taken: number
   readonly connection: Connection
 }
@@ -129,7 +128,8 @@ export class Answers {
 
   #carried(client: string | null, bytes: number, pieces: Pieces, connection: Connection): Pieces {
     const reader = client === null ? null : this.#readerOf(client)
-    const held: Held = { reader, bytes, sinceMs: this.#nowMs(), taken: 0, connection }
+    const sinceMs = this.#nowMs()
+    const held: Held = { reader, bytes, sinceMs, taken: 0, fastAtMs: sinceMs, fastAtTaken: 0, connection }
     this.#held.add(held)
     this.#bytesUnderWay += bytes
     if (reader !== null) reader.bytesUnderWay += bytes
@@ -172,8 +172,10 @@ export class Answers {
     const shareMax = this.#limits.answerBytesMax * SHARE
     const isFull = (): boolean =>
       reader === null ? this.isFull : reader.bytesUnderWay + unreadBytesOf(reader, nowMs) >= shareMax
+    const mayEnd = (held: Held): boolean =>
+      held.reader !== null && (reader === null || held.reader === reader)
     while (isFull()) {
-      const slowest = this.#slowestOf(reader, nowMs)
+      const slowest = slowestOf(this.#held, nowMs, this.#limits.slowConsumerDeadlineMs, mayEnd)
       if (slowest === null) return false
       this.#counters.slowConsumers += 1
       // Its client makes room for itself, which counting it on would take away.
@@ -181,23 +183,6 @@ export class Answers {
       slowest.connection.abort()
     }
     return true
-  }
-
-  /** Of those that have had their time and, at their rate, would take as much again. */
-  #slowestOf(reader: Reader | null, nowMs: number): Held | null {
-    const { slowConsumerDeadlineMs } = this.#limits
-    let slowest: Held | null = null
-    let longestMs = slowConsumerDeadlineMs
-    for (const held of this.#held) {
-      const ageMs = nowMs - held.sinceMs
-      if (ageMs < slowConsumerDeadlineMs) break
-      if (held.reader === null || (reader !== null && held.reader !== reader)) continue
-      const leftMs = held.taken === 0 ? Number.POSITIVE_INFINITY : (held.bytes / held.taken - 1) * ageMs
-      if (leftMs <= longestMs) continue
-      slowest = held
-      longestMs = leftMs
-    }
-    return slowest
   }
 
   #spend(client: string | null, bytes: number): void {

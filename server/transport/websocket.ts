@@ -14,7 +14,7 @@ import { randomInt } from 'node:crypto'
 import { type CloseReason, closeReasons } from '../../protocol/index.ts'
 import type { Publisher, Sink } from '../sessions/sink.ts'
 import type { HttpHandler } from './http.ts'
-import { serveExchange } from './http-exchange.ts'
+import { BodyBudget, serveExchange } from './http-exchange.ts'
 
 /** What the transport needs of a session, whatever its wire. */
 export interface Connection {
@@ -82,6 +82,8 @@ export interface TransportOptions {
   http: HttpHandler
   /** Largest body of an HTTP request. */
   bodyBytesMax: number
+  /** What a body may take before it can be ended for others. */
+  bodyDeadlineMs: number
   onBug(error: unknown): void
 }
 
@@ -129,7 +131,7 @@ export async function listen(options: TransportOptions): Promise<Transport> {
   const farewells = { bytes: 0 }
   for (const route of options.routes) addRoute(app, route, farewells, options.onBug)
   const exchange = { handler: options.http, bodyBytesMax: options.bodyBytesMax, onBug: options.onBug }
-  const budget = { bytes: 0 }
+  const budget = new BodyBudget(options.bodyBytesMax, options.bodyDeadlineMs)
   app.any('/*', (response, request) => serveExchange(response, request, exchange, budget))
   const { host, isShared = false } = options
   // Exclusive at first: otherwise the kernel lets a second server share the port and deals clients out to both.

@@ -98,7 +98,8 @@ test('answers that nobody reads are held up to a limit, past which reads are ref
   expect(refusal(other)).toEqual([503, true])
   expect([admin.status, later.status]).toEqual([200, 200])
   // Who left without reading is counted for as long again.
-  await expect.poll(async () => (await ask(server, '/small.json')).status).toBe(200)
+  const status = async (): Promise<number> => (await ask(server, '/small.json')).status
+  await expect.poll(status, { timeout: 8000 }).toBe(200)
 })
 
 test('an answer that nobody reads is ended for others once it has had its time', async (t) => {
@@ -112,7 +113,8 @@ test('an answer that nobody reads is ended for others once it has had its time',
   await expect.poll(() => metric(server, 'hearth_rest_answer_bytes')).toBeGreaterThan(32 * MiB)
   const headers = await asUser('ann')
   const before = await ask(server, '/small.json', { headers })
-  await expect.poll(async () => (await ask(server, '/small.json', { headers })).status).toBe(200)
+  const status = async (): Promise<number> => (await ask(server, '/small.json', { headers })).status
+  await expect.poll(status, { timeout: 8000 }).toBe(200)
   socket.resume()
   await ended
 

@@ -7,7 +7,7 @@ import { connect } from 'node:net'
 import { expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { BareClient, type TestServer } from '../harness.ts'
-import { AS_ADMIN, ask, EventClient, errorOf, serveRest } from './rest-harness.ts'
+import { AS_ADMIN, ask, askRaw, EventClient, errorOf, serveRest } from './rest-harness.ts'
 
 const EVENTS = { Accept: 'text/event-stream' }
 
@@ -63,4 +63,30 @@ test('a request counts while its body is awaited', async (t) => {
   const { status, body } = await ask(server, '/a.json')
 
   expect([refused.status, status, body]).toEqual([503, 200, 123])
+})
+
+test('bodies that are sent slowly are ended for others once they have had their time', async (t) => {
+  const limits = { bodyBytesMax: 64 * 1024, slowConsumerDeadlineMs: 1000 }
+  const server = await serveRest(t, { config: { workers: 1, limits } })
+  const length = limits.bodyBytesMax
+  const slow = [0, 1].map(() =>
+    askRaw(
+      server,
+      `PUT /a.json HTTP/1.1\r\nHost: x\r\nContent-Length: ${length}\r\n\r\n"${'x'.repeat(length - 100)}`,
+    ),
+  )
+  await expect.poll(() => connections(server)).toBe(2)
+  const body = JSON.stringify('y'.repeat(10_000))
+
+  const statuses: number[] = []
+  const put = async (): Promise<number> => {
+    const { status } = await ask(server, '/b.json', { method: 'PUT', body })
+    statuses.push(status)
+    return status
+  }
+  await expect.poll(put, { timeout: 8000 }).toBe(200)
+  const ended = await Promise.race(slow)
+
+  expect(new Set(statuses.slice(0, -1))).toEqual(new Set([503]))
+  expect(ended).toMatch(/^HTTP\/1.1 503 .*\r\nRetry-After: 1\r\n/s)
 })
