@@ -38,7 +38,7 @@ export interface FrontDoors {
   /** Whether other threads listen on the port, too. */
   isShared: boolean
   /** Served before REST: what only one thread can serve, or leads there. */
-  routes(service: FirebaseService, topics: LongPollTopics): readonly HttpRoute[]
+  routes(service: FirebaseService, topics: LongPollTopics, answers: Answers): readonly HttpRoute[]
   metricsText(): Promise<string>
   /** Ends a Firebase session that another thread has; resolves when what it left is visible. */
   takeOverElsewhere?: (database: string, sessionId: string) => Promise<void>
@@ -108,7 +108,7 @@ export class Front {
         isReady: () => this.isReady,
         metrics: async () => ({ contentType, text: await doors.metricsText() }),
         routes: [
-          ...doors.routes(firebase, this.#topics),
+          ...doors.routes(firebase, this.#topics, answers),
           restRoute({
             ...{ databases, verifier, turns, answers, nowMs, pushId, limits, counters, allowedOrigins },
             connections: sessions,

@@ -120,9 +120,9 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
       verifier,
       port: workers === null ? config.port : await claimPort(config.host, config.port),
       isShared: workers !== null,
-      routes: (service, topics) => {
+      routes: (service, topics, answers) => {
         ownRoutes = [
-          longPollRoute({ service, topics, limits, allowedOrigins }),
+          longPollRoute({ service, topics, answers, limits, allowedOrigins }),
           settingsRoute({ databases, rules, verifier, isDev: config.dev, nowMs }),
         ]
         return ownRoutes

@@ -40,8 +40,8 @@ export class LongPollTopics {
   }
 }
 
-/** A script that answers one poll. */
-export type Answer = (script: string) => void
+/** A script that answers one poll. @param taken Called once the client has taken it, or is gone. */
+export type Answer = (script: string, taken?: () => void) => void
 
 export interface LongPollOptions {
   password: string
@@ -64,6 +64,8 @@ export class LongPoll {
   #session: Driven | null = null
   #waiting: string[] = []
   #waitingBytes = 0
+  /** Of the answer that the page is still loading: the next one with anything in it waits until it has. */
+  #loadingBytes = 0
   #held: Answer | null = null
   #nextAnswer = 0
   #flush: NodeJS.Immediate | null = null
@@ -143,7 +145,7 @@ export class LongPoll {
     const upgrade = this.#upgrade
     if (upgrade === null || upgrade.isClosed) return
     this.#waiting.push(END)
-    this.#flushNow()
+    this.#answerNow()
     this.sink.moveTo(upgrade.socket)
     this.#finish()
     upgrade.takeOver()
@@ -165,7 +167,7 @@ export class LongPoll {
     const poll = this
     return {
       get bufferedBytes() {
-        return poll.#waitingBytes
+        return poll.#bufferedBytes
       },
       send: (bytes) => this.deliver(bytes),
       cork: (call) => call(),
@@ -181,7 +183,7 @@ export class LongPoll {
    */
   deliver(bytes: Uint8Array): boolean {
     if (this.#isOver) return false
-    if (this.#waitingBytes > this.#options.softBytes) {
+    if (this.#bufferedBytes > this.#options.softBytes) {
       this.#session?.dropped()
       return false
     }
@@ -193,9 +195,13 @@ export class LongPoll {
     return true
   }
 
+  get #bufferedBytes(): number {
+    return this.#waitingBytes + this.#loadingBytes
+  }
+
   #close(_reason: CloseReason): void {
     // What was sent before still reaches the page: a shutdown, most of all.
-    if (this.#waiting.length > 0) this.#flushNow()
+    if (this.#waiting.length > 0) this.#answerNow()
     setImmediate(() => this.end())
   }
 
@@ -204,16 +210,24 @@ export class LongPoll {
     if (this.#held === null || this.#flush !== null) return
     this.#flush = setImmediate(() => {
       this.#flush = null
-      this.#flushNow()
+      // A page that asks on and on and loads nothing would have the memory take an answer for each time.
+      if (this.#loadingBytes === 0) this.#answerNow()
     })
   }
 
-  #flushNow(): void {
+  #answerNow(): void {
     const answer = this.#held
     if (answer === null) return
     this.#held = null
-    answer(this.#takeAnswer())
-    this.#session?.drained()
+    const script = this.#takeAnswer()
+    const { length } = script
+    this.#loadingBytes += length
+    answer(script, () => {
+      this.#loadingBytes -= length
+      if (this.#isOver) return
+      if (this.#waiting.length > 0) this.#flushSoon()
+      this.#session?.drained()
+    })
   }
 
   #takeAnswer(): string {

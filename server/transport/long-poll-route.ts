@@ -4,14 +4,25 @@
  */
 import { clip } from '../../protocol/index.ts'
 import { randomId } from '../random-id.ts'
-import { LongPoll, type LongPollTopics } from '../sessions/long-poll.ts'
+import { type Answer, LongPoll, type LongPollTopics } from '../sessions/long-poll.ts'
 import { closeScript, farewellPage, startScript } from '../sessions/long-poll-wire.ts'
 import type { FirebaseService } from './firebase-route.ts'
-import { type HttpReply, type HttpRequest, type HttpRoute, isReferrerAllowed, plain } from './http.ts'
+import {
+  type Body,
+  type HttpReply,
+  type HttpRequest,
+  type HttpRoute,
+  isReferrerAllowed,
+  plain,
+} from './http.ts'
+import { errorReply } from './http-error.ts'
+import type { Answers } from './rest-answers.ts'
 
 export interface LongPollParts {
   service: FirebaseService
   topics: LongPollTopics
+  /** Large answers count as those of REST do. */
+  answers: Answers
   limits: { frameBytesMax: number; slowConsumerSoftBytes: number }
   allowedOrigins: readonly string[]
 }
@@ -27,12 +38,12 @@ export function longPollRoute(parts: LongPollParts): HttpRoute {
       return Promise.resolve(plain('403 Forbidden', 'pages of this origin may not use this server\n'))
     }
     if (request.query.get('start') === 't') return start(parts, polls, request)
-    return goOn(polls, request)
+    return goOn(parts, polls, request)
   }
 }
 
 async function start(
-  { service, topics, limits }: LongPollParts,
+  { service, topics, answers, limits }: LongPollParts,
   polls: Map<string, LongPoll>,
   request: HttpRequest,
 ): Promise<HttpReply> {
@@ -43,6 +54,11 @@ async function start(
     host: request.header('host'),
     origin: '',
     remoteAddress: '',
+  }
+  try {
+    answers.admitRoom(addressOf(request))
+  } catch (error) {
+    return errorReply(error)
   }
   const refusal = service.refuse()
   if (refusal !== null) return plain(refusal, `${refusal.slice(4)}\n`)
@@ -62,7 +78,11 @@ async function start(
   return script(startScript(callback, id, poll.password, poll.start()))
 }
 
-async function goOn(polls: Map<string, LongPoll>, request: HttpRequest): Promise<HttpReply> {
+async function goOn(
+  { answers }: LongPollParts,
+  polls: Map<string, LongPoll>,
+  request: HttpRequest,
+): Promise<HttpReply> {
   const { query } = request
   const id = query.get('id') ?? ''
   const password = query.get('pw') ?? ''
@@ -80,10 +100,41 @@ async function goOn(polls: Map<string, LongPoll>, request: HttpRequest): Promise
     }
   }
   return new Promise((resolve) => {
-    const answer = (text: string): void => resolve(script(text))
+    const answer: Answer = (text, taken) => {
+      const body = answers.carryEcho(addressOf(request), null, text, request)
+      resolve({ ...script(text), body: whenTaken(body, taken) })
+    }
     request.whenGone(() => poll.gone(answer))
     poll.poll(query, answer)
   })
+}
+
+function addressOf({ remoteAddress }: HttpRequest): string {
+  return `address ${remoteAddress}`
+}
+
+/** A short body is taken at once. */
+function whenTaken(body: Body, taken: () => void = () => {}): Body {
+  if (typeof body === 'string' || body === null || body instanceof Uint8Array) {
+    taken()
+    return body
+  }
+  let isTaken = false
+  const end = (): void => {
+    if (!isTaken) taken()
+    isTaken = true
+  }
+  return {
+    next() {
+      const piece = body.next()
+      if (piece.done === true) end()
+      return piece
+    },
+    return() {
+      end()
+      return body.return!()
+    },
+  }
 }
 
 const NEVER_STORED = [

@@ -95,12 +95,12 @@ export class Answers {
     if (client === null) return
     const waitMs = this.#readers.get(client)?.bucket.waitMs ?? 0
     if (waitMs > 0) this.#refuse('429 Too Many Requests', 'more than one client may read in a second', waitMs)
-    this.#admitRoom(client)
+    this.admitRoom(client)
   }
 
   /** To be asked before a write whose answer shows what was sent. @throws {HttpError} 429, 503 */
   admitEcho(client: string | null, sent: Uint8Array): void {
-    if (client !== null && sent.length > WHOLE_LENGTH_MAX) this.#admitRoom(client)
+    if (client !== null && sent.length > WHOLE_LENGTH_MAX) this.admitRoom(client)
   }
 
   /** @returns The body of an answer, which counts as long as it takes. */
@@ -117,7 +117,7 @@ export class Answers {
     return this.#carried(client, bytes, pieces, connection)
   }
 
-  /** The same for what a write is answered with: writes are no reads. */
+  /** The same for what a write or a long poll is answered with: these are no reads. */
   carryEcho(client: string | null, value: Value, body: Body, connection: Connection): Body {
     if (body === null) return null
     const isWhole = typeof body === 'string' || body instanceof Uint8Array
@@ -150,7 +150,8 @@ export class Answers {
     reader.unreadUntilMs = Math.max(reader.unreadUntilMs, nowMs + heldMs)
   }
 
-  #admitRoom(client: string): void {
+  /** To be asked before what may be answered at length. @throws {HttpError} 429, 503 */
+  admitRoom(client: string): void {
     const reader = this.#readers.get(client)
     if (reader !== undefined && !this.#makeRoom(reader)) {
       this.#refuse(

@@ -198,3 +198,35 @@ async function startRaw(server: { url: string }) {
   const poll = async (query = ''): Promise<string> => (await fetch(address + query)).text()
   return { text, address, poll }
 }
+
+test('a page that loads nothing is not answered at length again until it has loaded the last answer', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: { workers: 1 } })
+  const text = 'x'.repeat(9 * 1024 * 1024)
+  await fetch(`${server.url}/big.json?print=silent`, { method: 'PUT', body: JSON.stringify(text) })
+  const started = await (await fetch(`${server.url}/.lp?start=t&ser=1&cb=1&v=5`)).text()
+  const [, id, password] = /'start','([^']+)','([^']+)'/.exec(started)!
+  const poll = (n: number): Promise<Response> => {
+    const message = { t: 'd', d: { r: n, a: 'g', b: { p: '/big' } } }
+    const segment = `seg0=${n}&ts0=1&d0=${Buffer.from(JSON.stringify(message)).toString('base64url')}`
+    // Resolves with the head: the body stays in the socket.
+    return fetch(`${server.url}/.lp?id=${id}&pw=${password}&ser=${n + 2}&${segment}`)
+  }
+  const held = async (): Promise<number> => {
+    const metrics = await (await fetch(`${server.url}/metrics`)).text()
+    return Number(/^hearth_rest_answer_bytes (\d+)$/m.exec(metrics)?.[1])
+  }
+
+  const first = await poll(0)
+  const second = poll(1)
+  const third = poll(2)
+  expect((await (await second).text()).length).toBeLessThan(100)
+  expect(await held()).toBeGreaterThan(text.length)
+  expect(await held()).toBeLessThan(2 * text.length)
+  const whole = await first.text()
+  const rest = (await (await third).text()) + (await (await poll(3)).text())
+
+  expect(whole).toContain(`"r":0`)
+  expect(rest.indexOf(`"r":1`)).toBeGreaterThan(0)
+  expect(rest.indexOf(`"r":2`)).toBeGreaterThan(rest.indexOf(`"r":1`))
+  await expect.poll(held).toBe(0)
+})
