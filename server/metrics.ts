@@ -53,7 +53,10 @@ const GAUGES = {
     'hearth_answer_bytes_in_flight',
     'Answers waiting in sockets, for which reads and listens wait.',
   ],
-  restAnswerBytes: ['hearth_rest_answer_bytes', 'Values held by REST until their clients have read them.'],
+  restAnswerBytes: [
+    'hearth_rest_answer_bytes',
+    'Answers of REST and long polls held until their clients have read them.',
+  ],
   databases: ['hearth_databases', 'Databases open.'],
   indexesBuilding: ['hearth_indexes_building', 'Indexes that rules declare and that are not built yet.'],
 } as const satisfies Record<string, readonly [name: string, help: string]>

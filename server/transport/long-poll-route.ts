@@ -16,7 +16,7 @@ import {
   plain,
 } from './http.ts'
 import { errorReply } from './http-error.ts'
-import type { Answers } from './rest-answers.ts'
+import { type Answers, addressOf } from './rest-answers.ts'
 
 export interface LongPollParts {
   service: FirebaseService
@@ -29,10 +29,14 @@ export interface LongPollParts {
 
 const PATH = '/.lp'
 
+export function isLongPoll(path: string): boolean {
+  return path === PATH
+}
+
 export function longPollRoute(parts: LongPollParts): HttpRoute {
   const polls = new Map<string, LongPoll>()
   return (request) => {
-    if (request.path !== PATH) return null
+    if (!isLongPoll(request.path)) return null
     if (request.method !== 'GET') return Promise.resolve(plain('405 Method Not Allowed', 'GET only\n'))
     if (!isReferrerAllowed(request, parts.allowedOrigins)) {
       return Promise.resolve(plain('403 Forbidden', 'pages of this origin may not use this server\n'))
@@ -107,10 +111,6 @@ async function goOn(
     request.whenGone(() => poll.gone(answer))
     poll.poll(query, answer)
   })
-}
-
-function addressOf({ remoteAddress }: HttpRequest): string {
-  return `address ${remoteAddress}`
 }
 
 /** A short body is taken at once. */

@@ -13,7 +13,7 @@ import type { Value } from '../../protocol/index.ts'
 import type { Identity } from '../identity.ts'
 import { Bucket } from '../sessions/budget.ts'
 import { lengthOfValue } from '../value-length.ts'
-import type { Body, Pieces } from './http.ts'
+import type { Body, HttpRequest, Pieces } from './http.ts'
 import { HttpError } from './http-error.ts'
 import { slowestOf, type Transfer } from './slow-transfer.ts'
 
@@ -219,10 +219,14 @@ export class Answers {
 }
 
 /** Who reads, as far as it is known; null for an admin. */
-export function clientOf({ isAdmin, auth }: Identity, remoteAddress: string): string | null {
+export function clientOf({ isAdmin, auth }: Identity, request: HttpRequest): string | null {
   if (isAdmin) return null
   const uid = auth?.['uid']
-  return typeof uid === 'string' ? `uid ${uid}` : `address ${remoteAddress}`
+  return typeof uid === 'string' ? `uid ${uid}` : addressOf(request)
+}
+
+export function addressOf({ remoteAddress }: HttpRequest): string {
+  return `address ${remoteAddress}`
 }
 
 class Carried implements Pieces {

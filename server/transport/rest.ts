@@ -111,7 +111,7 @@ class Rest {
       )
       // Whoever asks after a client has gone sees what that client left behind.
       if (onDisconnect.settling !== null) await onDisconnect.settling
-      const client = clientOf(identity, request.remoteAddress)
+      const client = clientOf(identity, request)
       const context: Context = { request, database, identity, client, expiresAtMs, path }
       switch (method) {
         case 'GET':

@@ -114,9 +114,10 @@ export async function runFollower(
     verifier,
     port: data.port,
     isShared: true,
-    routes: () => [
+    routes: (_service, _topics, answers) => [
       proxyRoute(
         isServedByWriter,
+        answers,
         async (request) => {
           if (link.pending < PROXIED_MAX) return link.ask('http', request)
           throw new HttpError('503 Service Unavailable', 'try again', [['Retry-After', '1']])

@@ -10,6 +10,8 @@ import {
   isStreamReply,
 } from '../transport/http.ts'
 import { errorReply, HttpError } from '../transport/http-error.ts'
+import { isLongPoll } from '../transport/long-poll-route.ts'
+import { type Answers, addressOf } from '../transport/rest-answers.ts'
 
 export interface ProxiedRequest {
   /** The follower's own, for saying that its client went away. */
@@ -36,15 +38,22 @@ const BODY_BYTES_MAX = 16 * 1024 * 1024
 /** Requests one follower may have under way; each long poll holds one. */
 export const PROXIED_MAX = 20_000
 
-/** @param forward Rejects when the writing thread is not there. */
+/**
+ * @param answers Those of this thread: the writing thread does not learn how fast they are read here, so that of a client that
+ *   reads none there are no more than its share.
+ * @param forward Rejects when the writing thread is not there.
+ */
 export function proxyRoute(
   isProxied: (path: string) => boolean,
+  answers: Answers,
   forward: (request: ProxiedRequest) => Promise<ProxiedReply>,
   gone: (number: number) => void,
 ): HttpRoute {
   let nextNumber = 1
   const serve = async (request: HttpRequest): Promise<HttpReply> => {
     try {
+      const client = addressOf(request)
+      if (isLongPoll(request.path)) answers.admitRoom(client)
       const headers = HEADERS.map((name): [string, string] => [name, request.header(name)])
       const number = nextNumber++
       const body = request.method === 'GET' ? null : await request.body(BODY_BYTES_MAX)
@@ -57,7 +66,8 @@ export function proxyRoute(
         body,
       })
       request.whenGone(() => gone(number))
-      return await replying
+      const reply = await replying
+      return { ...reply, body: answers.carryEcho(client, null, reply.body, request) }
     } catch (error) {
       return errorReply(error)
     }
