@@ -104,11 +104,8 @@ export function plain(value: Value): unknown {
 /** Firebase's rule: all keys are indexes and at least half of the places are filled. Null for what is no array. */
 export function arrayLengthOf(value: Value): number | null {
   const keys = childKeys(value)
-  let length = 0
-  for (const key of keys) {
-    const index = ARRAY_INDEX.test(key) ? Number(key) : Number.POSITIVE_INFINITY
-    if (index >= 2 * keys.length) return null
-    length = Math.max(length, index + 1)
-  }
-  return length === 0 ? null : length
+  const isArray =
+    keys.length > 0 && keys.every((key) => ARRAY_INDEX.test(key) && Number(key) < 2 * keys.length)
+  // An object lists its indexes first and in order.
+  return isArray ? Number(keys.at(-1)) + 1 : null
 }
