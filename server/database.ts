@@ -8,6 +8,7 @@
 import { strict as assert } from 'node:assert'
 import {
   formatPath,
+  isAtOrAbove,
   type Leaf,
   type Path,
   type Priority,
@@ -37,7 +38,14 @@ import { isHashOf } from './node-hash.ts'
 import { RecentChanges } from './recent-changes.ts'
 import { Resumes } from './resumes.ts'
 import { type Entry, type IndexProgress, type Store, TooLargeError, type TreeView } from './store/store.ts'
-import { entriesBeside, isPriorityPath, isUnchanged, locationOf, resolveEntries } from './write-entries.ts'
+import {
+  entriesBeside,
+  isPriorityPath,
+  isUnchanged,
+  locationOf,
+  PRIORITY_KEY,
+  resolveEntries,
+} from './write-entries.ts'
 
 /** Plain numbers the metrics page reads; the hot path only adds to them. */
 export interface DatabaseCounters extends DenialCounters {
@@ -98,6 +106,9 @@ export interface ListenResult {
 /** A transaction on more is refused: to hash this many holds the loop for about 150 ms. */
 const HASHED_LEAVES_MAX = 50_000
 
+/** Places remembered as having lost their priority: clients' own writes under way are seconds old, not minutes. */
+const UNRANKED_MAX = 100
+
 export class Database {
   readonly name: string
   readonly #options: DatabaseOptions
@@ -116,6 +127,8 @@ export class Database {
   #indexesSince: number
   #publishedRevision: number
   readonly #conflation: Conflation
+  /** Places that went with the last that was in them, and so lost a priority; oldest first. */
+  readonly #unranked = new Set<string>()
   #lastGroup: readonly Commit[] = []
   #lastPlaces: GroupPlaces | null = null
   listenerCount = 0
@@ -375,11 +388,32 @@ export class Database {
    */
   contended(writes: readonly Write[], placesOf: (write: Write) => Path[]): Path[] {
     const commits = this.#lastGroup
-    const ownCommits = writes.filter(({ isUnchanged }) => isUnchanged !== true)
-    if (writes.length === 0 || commits.length <= ownCommits.length) return []
+    // One of a group in which nothing changed: no group was published.
+    const ofGroup = writes.filter(({ isGroupEmpty }) => isGroupEmpty !== true)
+    const ownCommits = ofGroup.filter(({ isUnchanged }) => isUnchanged !== true)
+    if (ofGroup.length === 0 || commits.length <= ownCommits.length) return []
     this.#lastPlaces ??= new GroupPlaces(commits)
     const own = new GroupPlaces(ownCommits)
-    return writes.flatMap(placesOf).filter((path) => this.#lastPlaces!.touching(path) > own.touching(path))
+    return ofGroup.flatMap(placesOf).filter((path) => this.#lastPlaces!.touching(path) > own.touching(path))
+  }
+
+  /** The paths of priorities that there are now above what some entries delete. */
+  prioritiesAbove(entries: readonly Entry[]): Path[] {
+    const { flushed } = this.#store
+    return placesAbove(entries.filter(isDeletion))
+      .filter((place) => flushed.priorityAt(place) !== null)
+      .map((place) => [...place, PRIORITY_KEY])
+  }
+
+  /** Between groups: children in which places lie that a window does not show; none for any other query. */
+  unshown({ live: { path, window } }: Listener, places: readonly Path[]): string[] {
+    if (window === null) return []
+    const keys = new Set<string>()
+    for (const place of places) {
+      const key = place[path.length]
+      if (key !== undefined && isAtOrAbove(path, place)) keys.add(key)
+    }
+    return [...keys].filter((key) => !window.shows(key))
   }
 
   /** What a listener shows at these places now, told as high up as there is no object above. @throws {RequestError} `too_large` */
@@ -391,7 +425,9 @@ export class Database {
     for (const place of places) {
       let { length } = place
       while (length > live.path.length && flushed.valueAt(place.slice(0, length - 1)) !== OBJECT) length -= 1
-      paths.add(place.slice(live.path.length, length).join('/'))
+      // A window has no priority of its own.
+      const isOwnPriority = length === live.path.length + 1 && place[length - 1] === PRIORITY_KEY
+      if (live.window === null || !isOwnPriority) paths.add(place.slice(live.path.length, length).join('/'))
     }
     const step = this.#queries.stepTo(live, { paths: [...paths], emptied: [] })
     return step === null ? this.snapshotOf(listener) : { revision: this.#publishedRevision, step }
@@ -482,18 +518,18 @@ export class Database {
     }
     const isNothing = write.isCheckOnly || entries.length === 0 || isUnchanged(entries, head)
     // First, since a full store refuses here, and then nothing of the write may be staged.
-    const ordered = isNothing ? entries : this.#stageDecided(entries)
+    const { done, told } = isNothing ? { done: entries, told: entries } : this.#stageDecided(entries)
     const revision = isNothing ? 0 : this.#store.headRevision
     if (write.records !== null)
       for (const [key, value] of write.records) this.#store.records.stage(key, value)
-    if (!write.isCheckOnly) write.entries = ordered
+    if (!write.isCheckOnly) write.entries = done
     if (isNothing) {
       write.isUnchanged = true
       return null
     }
     this.#options.counters.writes += 1
-    this.#follow(ordered, revision)
-    const commit: Commit = { revision, timestampMs: nowMs, entries: ordered }
+    this.#follow(told, revision)
+    const commit: Commit = { revision, timestampMs: nowMs, entries: told }
     this.#store.changes.stage(commit)
     return commit
   }
@@ -542,23 +578,55 @@ export class Database {
   }
 
   /**
-   * @returns What did something, values first. A priority for nothing does nothing, and is not told: Firebase's SDK fails
-   * at one for a list that it shows in the order of a child.
+   * @returns What did something: values, deletions, priorities. A priority for nothing does nothing, and is not told:
+   * Firebase's SDK fails at one for a list that it shows in the order of a child. Priorities that deletions may have touched
+   * are told as well: who follows takes what is told together in an order of its own, and so may empty a place in between,
+   * which loses its priority, or may not where it was empty here.
    */
-  #stageDecided(entries: readonly Entry[]): readonly Entry[] {
-    const isPriority = ({ path }: Entry): boolean => isPriorityPath(path)
-    if (!entries.some(isPriority)) {
+  #stageDecided(entries: readonly Entry[]): { done: readonly Entry[]; told: readonly Entry[] } {
+    const deletions = entries.filter(isDeletion)
+    if (deletions.length === 0 && this.#unranked.size === 0 && !entries.some(isPriority)) {
       this.#store.stage(entries)
-      return entries
+      return { done: entries, told: entries }
     }
-    const values = entries.filter((entry) => !isPriority(entry))
-    if (values.length > 0) this.#store.stage(values)
     const { head } = this.#store
+    const ranked = placesAbove(deletions).filter((place) => head.priorityAt(place) !== null)
+    const madeAnew = this.#madeAnew(entries)
+    // A place where something is left keeps its priority, whatever the order in the update.
+    const values = [...entries.filter((entry) => !isPriority(entry) && !isDeletion(entry)), ...deletions]
+    if (values.length > 0) this.#store.stage(values)
     const priorities = entries.filter(
       (entry) => isPriority(entry) && head.valueAt(entry.path.slice(0, -1)) !== null,
     )
-    if (priorities.length > 0) this.#stage(priorities)
-    return [...values, ...priorities]
+    const named = new Set(priorities.map(({ path }) => formatPath(path)))
+    const touched: Entry[] = []
+    for (const place of [...ranked, ...madeAnew]) {
+      const path = [...place, PRIORITY_KEY]
+      if (head.valueAt(place) === null) this.#unranks(place)
+      else if (!named.has(formatPath(path))) touched.push({ path, value: head.priorityAt(place) })
+    }
+    // What is told is staged, too: threads that follow stage what they are told, and count alike.
+    if (priorities.length + touched.length > 0) this.#stage([...priorities, ...touched])
+    const done = [...values, ...priorities]
+    return { done, told: [...done, ...touched] }
+  }
+
+  /** Places that a write is about to make by what it writes below, and that had a priority when they went. */
+  #madeAnew(entries: readonly Entry[]): Path[] {
+    if (this.#unranked.size === 0) return []
+    const { head } = this.#store
+    return placesAbove(entries.filter((entry) => !isPriority(entry))).filter((place) => {
+      return head.valueAt(place) === null && this.#unranked.delete(formatPath(place))
+    })
+  }
+
+  #unranks(place: Path): void {
+    this.#unranked.add(formatPath(place))
+    if (this.#unranked.size <= UNRANKED_MAX) return
+    for (const oldest of this.#unranked) {
+      this.#unranked.delete(oldest)
+      return
+    }
   }
 
   #stage(entries: readonly Entry[]): number {
@@ -655,3 +723,25 @@ function isIndexed({ orderBy }: Query): boolean {
 }
 
 export type { LiveQuery }
+
+function isPriority({ path }: Entry): boolean {
+  return isPriorityPath(path)
+}
+
+function isDeletion({ path, value }: Entry): boolean {
+  return value === null && !isPriorityPath(path)
+}
+
+/** All places above some, each once. */
+function placesAbove(entries: readonly Entry[]): Path[] {
+  const places = new Map<string, Path>()
+  for (const { path } of entries) {
+    for (let length = path.length - 1; length >= 0; length--) {
+      const place = path.slice(0, length)
+      const name = formatPath(place)
+      if (places.has(name)) break
+      places.set(name, place)
+    }
+  }
+  return [...places.values()]
+}

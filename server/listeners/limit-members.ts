@@ -72,6 +72,11 @@ export class LimitMembers implements Members {
     return this.#fates(wereShown)
   }
 
+  shows({ key }: Place): boolean {
+    const item = this.#byKey.get(key)
+    return item !== undefined && this.#placeOf(item) < this.#count
+  }
+
   #isWithinEdge(place: Place): boolean {
     if (this.#edge === 'none') return true
     return this.#edge !== null && compareRanks(this.#query, place, this.#edge) <= 0

@@ -24,6 +24,8 @@ export type Fate = 'entered' | 'stayed' | 'left'
 export interface Members {
   /** Follows a commit. @returns The fate of each child it made enter or leave, and of each touched one that stays. */
   advance(moved: readonly Moved[]): Map<string, Fate>
+  /** Between commits: whether a child that has its place is shown. */
+  shows(place: Place): boolean
   /** Starts anew from the flushed state. */
   reload(): void
 }
@@ -106,6 +108,12 @@ export class QueryWindow {
     const steps = this.#steps
     this.#steps = []
     return steps
+  }
+
+  /** Whether it shows a child; between groups. */
+  shows(key: string): boolean {
+    const ordered = orderedAt(this.#store.flushed, this.#path, key, this.#query.orderBy)
+    return ordered !== undefined && this.#members.shows({ key, ordered })
   }
 
   /** Starts anew from the flushed state, between groups. @throws {IndexGoneError} */

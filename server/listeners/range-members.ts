@@ -3,6 +3,7 @@
  * child was and is ordered by says all.
  */
 import { isInRange, type Query } from '../../protocol/index.ts'
+import type { Place } from '../query-read.ts'
 import type { Moved } from './ordered-list.ts'
 import type { Fate, Members } from './query-window.ts'
 
@@ -22,6 +23,10 @@ export class RangeMembers implements Members {
       else if (wasIn) fates.set(key, 'left')
     }
     return fates
+  }
+
+  shows({ key, ordered }: Place): boolean {
+    return isInRange(this.#query, key, ordered)
   }
 
   reload(): void {}

@@ -3,8 +3,8 @@
  * answers each one once.
  *
  * Order: a client never waits for an answer before its next request, not even for that to `auth`. So requests are
- * served as if each were done before the next: writes are pipelined, a read or a listen waits until the writes before
- * it are settled, and while a token is being verified everything waits.
+ * served as if each were done before the next: writes are pipelined, a read, a listen or its end waits until the writes
+ * before it are settled, and while a token is being verified everything waits.
  */
 import { closeReasons, isAtOrAbove, type Path, RequestError, type Value } from '../../protocol/index.ts'
 import type { Verified, Verifier } from '../auth.ts'
@@ -76,6 +76,8 @@ export interface FirebaseSessionOptions {
   sink: Sink
   /** The address the client reached: it uses it for its next connections. */
   host: string
+  /** Whether the client had a connection before. */
+  isBack: boolean
   /** What to wait for before the first request: the end of the session this one takes over. */
   afterwards: Promise<void> | null
 }
@@ -121,14 +123,17 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
   #settled: Write[] = []
   /** Where answers may come behind what others wrote later: what is there is told once they have left. */
   #contended: Path[] = []
+  /** What the client shows at or below an empty place may be from a listen that has ended, or an onDisconnect it guessed at. */
+  #mayHoldOld: boolean
   #expiry: Expiry | null = null
   /** Listens that get no pushes while the client is slow; null for one whose client was not sent the first value. */
   readonly #behind = new Map<Listen, Behind | null>()
   #isClosed = false
 
   constructor(context: FirebaseSessionContext, options: FirebaseSessionOptions) {
-    const { id, sink } = options
+    const { id, sink, isBack } = options
     this.id = id
+    this.#mayHoldOld = isBack
     this.sink = sink
     this.#options = options
     this.#context = context
@@ -280,7 +285,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
 
   written(write: Write): void {
     this.#unsettledWrites -= 1
-    if (this.#listens.size > 0 && !write.isCheckOnly && write.isGroupEmpty !== true) this.#settled.push(write)
+    if (this.#listens.size > 0 && !write.isCheckOnly) this.#settled.push(write)
     this.#answers.push(answer(write.id, ''))
   }
 
@@ -305,35 +310,47 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
 
   /**
    * Pushes of a group come before the answers to its writes. A client that is told of a later write before its own is
-   * answered goes on showing its own where the later one left nothing, or a leaf above.
+   * answered goes on showing its own where the later one left nothing, or a leaf above, or what has come to lie outside a
+   * window; and where its own deletion emptied a place that another fills, it has forgotten the priority.
    */
   #tellContended(): void {
     const settled = this.#settled
     this.#settled = []
+    const own = settled.flatMap(placesOf)
     const { isSlow } = this.#outbox
     // What is held back comes behind all that others write until then.
-    const met = isSlow ? settled.flatMap(placesOf) : this.#database.contended(settled, placesOf)
-    this.#contended = this.#contended.length + met.length > CONTENDED_MAX ? [[]] : this.#contended.concat(met)
-    if (isSlow || this.#contended.length === 0) return
+    const met = isSlow ? own : this.#database.contended(settled, placesOf)
+    const ranked = this.#database.prioritiesAbove(settled.flatMap(({ entries }) => entries))
+    this.#contended = atMost(CONTENDED_MAX, [...this.#contended, ...met, ...ranked])
+    if (isSlow || (this.#contended.length === 0 && own.length === 0)) return
     const contended = this.#contended
     this.#contended = []
     for (const listen of [...this.#listens.values()]) {
-      const { path, tag, listener } = listen
-      const places = contended.some((place) => isAtOrAbove(place, path))
-        ? [path]
-        : contended.filter((place) => isAtOrAbove(path, place))
-      if (places.length === 0) continue
+      if (contended.length === 0 && listen.listener.live.window === null) continue
       try {
-        for (const message of messagesOf(listener.live, this.#database.current(listener, places), tag)) {
-          if (this.#outbox.trySend(message)) continue
-          this.#contended = contended
-          return
-        }
+        const messages = this.#toldAgain(listen, contended, own)
+        if (messages.every((message) => this.#outbox.trySend(message))) continue
+        this.#contended = atMost(CONTENDED_MAX, [...contended, ...own])
+        return
       } catch (error) {
         if (!(error instanceof RequestError)) throw error
         this.#end(listen, true, error)
       }
     }
+  }
+
+  /** @throws {RequestError} `too_large` */
+  #toldAgain({ path, tag, listener }: Listen, contended: readonly Path[], own: readonly Path[]): string[] {
+    const { live } = listener
+    const isAbove = contended.some((place) => isAtOrAbove(place, path))
+    const places = isAbove ? [path] : contended.filter((place) => isAtOrAbove(path, place))
+    const unshown = isAbove ? [] : this.#database.unshown(listener, own)
+    if (places.length === 0) {
+      const step = unshown.flatMap((key) => [key, null])
+      return catchUpPushes(live, step, tag)
+    }
+    const all = places.concat(unshown.map((key) => [...path, key]))
+    return messagesOf(live, this.#database.current(listener, all), tag)
   }
 
   #accept(numbered: Numbered, units: number): void {
@@ -354,7 +371,8 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
 
   mustWait({ request: { action } }: Numbered): boolean {
     if (this.#parkedBy > 0) return true
-    if (action !== 'listen' && action !== 'get') return false
+    // What was written before goes to a listen that ends, too: the client keeps what it was told for one within it.
+    if (action !== 'listen' && action !== 'get' && action !== 'unlisten') return false
     if (this.#unsettledWrites > 0) return true
     // An answer that would be held back is not made before the client reads: a request takes less memory.
     if (action === 'get' && this.#outbox.isSlow) return true
@@ -483,7 +501,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
     const { listener, value, warning } = this.#database.listen(this, path, query)
     const ok = answer(number, warning === null ? {} : { w: [warning] })
     const listen: Listen = { path, tag, wireQuery, listener, heldAnswer: null }
-    const isKnown = isHeld(hash, value) && !this.#mustBeTold(listener.live, value, tag)
+    const isKnown = isHeld(hash, value) && !this.#mustBeTold(value, tag, path)
     // Until its `ok` a client ignores changes to what it has already: if that cannot leave now, the value is owed, too.
     const isWithClient = this.#outbox.trySend(isKnown ? ok : wholeValue(listener.live, value, tag))
     this.#listens.set(key, listen)
@@ -499,13 +517,13 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
   }
 
   /** Whether a client needs a push of what it has already. */
-  #mustBeTold(live: LiveQuery, value: Value, tag: number | null): boolean {
-    // Windows at or below are told by this listen from now on, and go on ignoring changes deep in children that they do
-    // not show until they are told a whole value.
-    if (tag === null) return this.#hasWindowWithin(live.path)
+  #mustBeTold(value: Value, tag: number | null, path: Path): boolean {
     // Until a push has come, the SDK holds a window with nothing in it for the whole list: it answers a `get` there from what
     // it knows of some children, and fails when a priority of the list is answered, which has no place in a window.
-    return value === null && live.window !== null
+    if (tag !== null) return value === null
+    // Windows at or below are told by this listen from now on, and go on ignoring changes deep in children that they do
+    // not show until they are told a whole value.
+    return (value === null && this.#mayHoldOld) || this.#hasWindowWithin(path)
   }
 
   #hasWindowWithin(path: Path): boolean {
@@ -514,7 +532,27 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
 
   #unlisten(path: Path, tag: number | null): void {
     const listen = this.#listens.get(listenKey(path, tag))
-    if (listen !== undefined) this.#drop(listen, true)
+    if (listen === undefined) return
+    this.#mayHoldOld = true
+    this.#drop(listen, true)
+    // What it was told without a tag is in the windows at and below it, too, and nobody keeps that current any more.
+    if (tag !== null && listen.listener.live.window === null) this.#refillWindows(path)
+  }
+
+  #refillWindows(path: Path): void {
+    for (const listen of [...this.#listens.values()]) {
+      const { tag, listener } = listen
+      const { live } = listener
+      if (live.window === null || !isAtOrAbove(path, live.path)) continue
+      try {
+        const { value } = this.#database.snapshotOf(listener)
+        if (this.#outbox.trySend(wholeValue(live, value, tag))) continue
+        this.#contended = atMost(CONTENDED_MAX, [...this.#contended, live.path])
+      } catch (error) {
+        if (!(error instanceof RequestError)) throw error
+        this.#end(listen, true, error)
+      }
+    }
   }
 
   /** No more pushes of this listen. */
@@ -653,6 +691,11 @@ function messagesOf(live: LiveQuery, missed: Missed, tag: number | null): string
 
 function placesOf({ entries }: Write): Path[] {
   return entries.map(locationOf)
+}
+
+/** The place above all others stands for too many. */
+function atMost(count: number, places: Path[]): Path[] {
+  return places.length > count ? [[]] : places
 }
 
 function wholeValue(live: LiveQuery, value: Value, tag: number | null): string {

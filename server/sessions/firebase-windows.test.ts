@@ -111,7 +111,7 @@ class Client implements Sink {
     }
     // Alone in its line, so that what it asks is served at once.
     const turns = new Turns({ bytesInFlightMax: Number.POSITIVE_INFINITY, onBug: context.onBug })
-    const options = { id: 'session', sink: this, host: 'test', afterwards: null }
+    const options = { id: 'session', sink: this, host: 'test', isBack: false, afterwards: null }
     const waitingRoom = new WaitingRoom(Number.POSITIVE_INFINITY)
     this.session = new FirebaseSession({ ...context, turns, waitingRoom }, options)
     this.session.open()

@@ -146,7 +146,7 @@ async function prepare(t: { onTestFinished(call: () => unknown): void }): Promis
       const sink = new FakeSink()
       sinks.push(sink)
       const context = { ...shared, wire: wires.firebase, limits: { ...LIMITS, ...limits } }
-      const options = { id: 'f', sink, host: 'test', afterwards: null }
+      const options = { id: 'f', sink, host: 'test', isBack: false, afterwards: null }
       const session = new FirebaseSession(context as unknown as FirebaseSessionContext, options)
       sink.closed = () => session.closed()
       t.onTestFinished(() => session.closed())

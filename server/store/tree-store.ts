@@ -147,8 +147,11 @@ export class TreeStore implements Store {
 
   stagePriority(path: Path, priority: Priority | null): number {
     this.#assertMayStage()
-    this.#isDeletesOnly &&= priority === null
-    this.#tree.stagePriority(path, priority)
+    // What is there already takes no room.
+    if (this.head.priorityAt(path) !== priority) {
+      this.#isDeletesOnly &&= priority === null
+      this.#tree.stagePriority(path, priority)
+    }
     this.#headRevision += 1
     return this.#headRevision
   }

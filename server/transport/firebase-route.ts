@@ -107,8 +107,10 @@ export class FirebaseService {
       return moving === undefined ? new Invalid(sink, host) : moving.upgradeTo(sink)
     }
     const context = this.#contextOf(open)
-    const afterwards = this.#endLast(name, query.get('ls'))
-    const session = new FirebaseSession(context, { id: randomId(), sink, host, afterwards })
+    const last = query.get('ls')
+    const isBack = last !== null
+    const afterwards = this.#endLast(name, last)
+    const session = new FirebaseSession(context, { id: randomId(), sink, host, isBack, afterwards })
     sessions.add(session)
     const key = `${name}/${session.id}`
     this.#byId.set(key, session)

@@ -88,6 +88,61 @@ test('a listener is told again of a leaf that another put above what its client 
   expect(client.pushes.at(-1)).toEqual(['d', { p: 'list/c', d: 'leaf' }])
 })
 
+test('a window is told again of a child its client wrote that another made lie outside', async (t) => {
+  const client = await oneGroup(t, WINDOW, { p: '/list/a', d: 5 }, { p: '/list/c', d: 3 })
+
+  expect(client.log.slice(-3)).toEqual(['ok 2', 'm list', 'ok 3'])
+  expect(client.pushes.at(-1)).toEqual(['m', { p: 'list', d: { a: null }, t: 3 }])
+})
+
+test('a window is told that a child its client wrote lies outside, though the write changed nothing', async (t) => {
+  const server = await serve(t, { rules: OPEN })
+  const client = await RawClient.connect(t, server, { ns: null })
+  await client.ask('p', { p: '/list', d: { a: 1, b: 2, c: 3 } })
+  await client.ask('q', WINDOW)
+
+  await client.ask('p', { p: '/list/a', d: 1 })
+  await client.ask('p', { p: '/list/b', d: 2 })
+  await arrived(client)
+
+  expect(client.log).toEqual(['ok 1', 'd list', 'ok 2', 'ok 3', 'm list', 'ok 4'])
+  expect(client.pushes.at(-1)).toEqual(['m', { p: 'list', d: { a: null }, t: 3 }])
+})
+
+test('a listener is told again of priorities above what its client deleted', async (t) => {
+  const listen = { p: '/list', h: '' }
+  const again = { '.priority': 1, b: 2 }
+  const client = await oneGroup(t, listen, { p: '/list/a', d: null }, { p: '/list', d: again })
+
+  expect(client.log.slice(-4)).toEqual(['ok 2', 'd list/a', 'd list/.priority', 'ok 3'])
+  expect(client.pushes.at(-1)).toEqual(['d', { p: 'list/.priority', d: 1 }])
+})
+
+test('what a client wrote is told to a listen that it ended right behind', async (t) => {
+  const server = await serve(t, { rules: OPEN })
+  const client = await RawClient.connect(t, server, { ns: null })
+  await client.ask('q', { p: '/list', h: '' })
+
+  client.send('p', { p: '/list/c', d: { '.sv': 'timestamp' } })
+  await client.ask('n', { p: '/list' })
+
+  expect(client.log).toEqual(['ok 1', 'd list/c', 'ok 2', 'ok 3'])
+})
+
+test('a window is told anew what it shows once its client ends a listen that had no index there', async (t) => {
+  const server = await serve(t, { rules: OPEN })
+  const client = await RawClient.connect(t, server, { ns: null })
+  await client.ask('p', { p: '/list', d: { a: 1, b: 2, c: 3 } })
+  await client.ask('q', WINDOW)
+  const unindexed = { p: '/list', q: { i: 'score', sp: 1, sin: true }, t: 5 }
+  await client.ask('q', { ...unindexed, h: '' })
+
+  await client.ask('n', unindexed)
+
+  expect(client.log.slice(3)).toEqual(['d list', 'ok 3', 'd list', 'ok 4'])
+  expect(client.pushes.at(-1)).toEqual(['d', { p: 'list', d: { b: 2, c: 3 }, t: 3 }])
+})
+
 test('an own write that changed nothing does not hide that another wrote', async (t) => {
   const { server, hold } = await serveHeld(t)
   const client = await RawClient.connect(t, server, { ns: null })
@@ -126,6 +181,20 @@ test('a listen to all of an empty place is sent that it is empty where its clien
   await client.ask('q', { p: '/list', h: '' })
 
   expect(client.pushes.at(-1)).toEqual(['d', { p: 'list', d: null }])
+})
+
+test('so is one of a client that may show there what it was told before', async (t) => {
+  const server = await serve(t, { rules: OPEN })
+  const client = await RawClient.connect(t, server, { ns: null })
+  const back = await RawClient.connect(t, server, { ns: null, query: '&ls=before' })
+  await client.ask('q', { p: '/', h: '' })
+  await client.ask('n', { p: '/' })
+
+  await client.ask('q', { p: '/list', h: '' })
+  await back.ask('q', { p: '/list', h: '' })
+
+  expect(client.log).toEqual(['ok 1', 'ok 2', 'd list', 'ok 3'])
+  expect(back.log).toEqual(['d list', 'ok 1'])
 })
 
 test('a listener is told again of what another wrote behind a write of its client that changed nothing', async (t) => {

@@ -4,7 +4,7 @@
  * quiet, each listener shows what the model says, in its order and with its priorities; and what others wrote it has
  * shown in states that were there, by events that lead from each value to the next.
  *
- * Every run does the same unless SEED says otherwise; STEPS makes it longer.
+ * SEED runs one again, STEPS makes it longer. What is left out is the SDK's own, with its reason.
  */
 import { expect, test, vi } from 'vitest'
 import { type Cleanup, OPEN, serve, type TestServer } from '../harness.ts'
@@ -222,10 +222,15 @@ function after(state: State, op: Op): State {
     case 'update': {
       let next = state
       const entries = Object.entries(op.values).map(([key, value]) => ({ keys: key.split('/'), value }))
-      for (const { keys, value } of entries) {
-        const path = [...op.path, ...keys]
-        if (!keys.includes('.priority')) next = withNode(next, path, resolved(value, nodeAt(state, path)))
-      }
+      const nodes = entries
+        .filter(({ keys }) => !keys.includes('.priority'))
+        .map(({ keys, value }) => {
+          const path = [...op.path, ...keys]
+          return { path, node: resolved(value, nodeAt(state, path)) }
+        })
+      // What is left in a place keeps its priority.
+      for (const { path, node } of nodes) if (node !== null) next = withNode(next, path, node)
+      for (const { path, node } of nodes) if (node === null) next = withNode(next, path, null)
       for (const { keys, value } of entries) {
         if (keys.includes('.priority')) next = withRank(next, [...op.path, ...keys.slice(0, -1)], value)
       }
@@ -489,6 +494,10 @@ async function run(t: Cleanup, seed: number, steps: number): Promise<void> {
       const { asked, shown, what } = watch
       complain(`${what} was canceled`, watch.canceled, null)
       complain(what, watch.problem, null)
+      if (isPickedBySdk(watch.client, asked, watches)) {
+        watch.shown = shown.slice(-1)
+        continue
+      }
       complain(`${what} shows`, shown.at(-1), shownBy(states.at(-1)!, asked))
       // Listens of one client that overlap tell it of one write one after the other; a priority may come a message behind
       // the place it is given to.
@@ -582,10 +591,10 @@ async function run(t: Cleanup, seed: number, steps: number): Promise<void> {
   async function compareGets(): Promise<void> {
     const asked = anyAsked(random, mayBeLeaves)
     const { query } = asked
-    if (query !== null && 'child' in query.by && query.by.child === 'a') return
-    const snapshot = await random
-      .of([...listening, admin])
-      .sdk.get(`t/${asked.path.join('/')}`, ...asked.constraints)
+    if (query !== null && isUnindexed(query)) return
+    const client = random.of([...listening, admin])
+    if (spoilsWindow(client.name, asked, watches) || isPickedBySdk(client.name, asked, watches)) return
+    const snapshot = await client.sdk.get(`t/${asked.path.join('/')}`, ...asked.constraints)
     complain(`get of ${JSON.stringify(asked)}`, JSON.parse(textOf(snapshot)), shownBy(state, asked).value)
   }
 }
@@ -606,6 +615,38 @@ function ranksList(op: Op): boolean {
   return ranked.some((place) => LISTS.some((list) => list.join('/') === place))
 }
 
+/**
+ * So many of a list that the client holds whole: which they are is the SDK's to say, and it errs (sdk-faults.test.ts). Where no
+ * child has the value of the order, it misses some of the last before a value; and where it listens to the whole as well, it
+ * may show a child as it was.
+ */
+function isPickedBySdk(client: string, asked: Asked, watches: readonly Watch[]): boolean {
+  const { path, query } = asked
+  if (query?.limit === undefined) return false
+  const { end, limit } = query
+  if (isUnindexed(query) && limit.isLast && end !== undefined && end.value !== null) return true
+  return watches.some((watch) => {
+    const other = watch.asked
+    const isWholeHeld = other.query === null || isWhole(other.query) || isUnindexed(other.query)
+    const isElse = watch.client === client && other !== asked
+    return isElse && isWholeHeld && other.path.every((key, i) => key === path[i])
+  })
+}
+
+function isUnindexed({ by }: PlainQuery): boolean {
+  return 'child' in by && by.child === 'a'
+}
+
+/** A `get` of all that is in a list leaves more in the SDK's windows there than it keeps current (sdk-faults.test.ts). */
+function spoilsWindow(client: string, { path, query }: Asked, watches: readonly Watch[]): boolean {
+  if (query !== null && !isWhole(query)) return false
+  return watches.some((watch) => {
+    const { asked } = watch
+    const isWindow = asked.query !== null && !isWhole(asked.query)
+    return watch.client === client && isWindow && path.every((key, i) => key === asked.path[i])
+  })
+}
+
 /** Without priorities. */
 function plainly(json: Json): Json {
   return jsonOf(unranked(nodeOf(json)))
@@ -621,12 +662,17 @@ function overlap(watch: Watch, other: Watch): boolean {
   return a.every((key, i) => i >= b.length || key === b[i])
 }
 
-test(
-  'what Firebase’s SDKs show is what was written, whoever wrote it and whoever was away',
-  async (t) => {
-    const seed = Number(process.env['SEED'] ?? 2)
+/** Some that have failed, each for a reason of its own, and one that nobody has tried. */
+const SEEDS =
+  process.env['SEED'] === undefined
+    ? [2, 125, 229, 260, 315, 388, Math.floor(Math.random() * 2 ** 31)]
+    : [Number(process.env['SEED'])]
+const STEPS = Number(process.env['STEPS'] ?? 60)
 
-    await run(t, seed, Number(process.env['STEPS'] ?? 60))
-  },
-  Number(process.env['STEPS'] ?? 0) * 300 + 20_000,
-)
+for (const seed of SEEDS) {
+  test(
+    `what Firebase’s SDKs show is what was written, whoever wrote it and whoever was away (seed ${seed})`,
+    (t) => run(t, seed, STEPS),
+    STEPS * 300 + 20_000,
+  )
+}

@@ -91,3 +91,38 @@ test('no priority for a list that the same update makes comes behind what makes 
 
   expect(shown).toEqual({ a: 1 })
 })
+
+test('an update that takes all out of a list and puts something in leaves it its priority, and tells it', async (t) => {
+  const server = await serve(t, { rules: OPEN, ...DEV })
+  const [client, other] = [await RawClient.connect(t, server), await RawClient.connect(t, server)]
+  await other.ask('p', { p: '/top/list', d: { '.priority': 1, b: 1 } })
+  await client.ask('q', { p: '/top', h: '' })
+
+  await other.ask('m', { p: '/top/list', d: { b: null, a: 2 } })
+
+  const { d: top } = await client.ask('g', { p: '/top', q: {} })
+  expect(top).toEqual({ list: { '.priority': 1, a: 2 } })
+  expect(client.pushes.slice(1)).toEqual([
+    ['m', { p: 'top', d: { 'list/a': 2, 'list/b': null } }],
+    ['m', { p: 'top', d: { 'list/.priority': 1 } }],
+  ])
+})
+
+test('a list that went with its last child and is made anew is told to have no priority', async (t) => {
+  const server = await serve(t, { rules: OPEN, ...DEV })
+  const [client, other] = [await RawClient.connect(t, server), await RawClient.connect(t, server)]
+  await other.ask('p', { p: '/top', d: { other: 1, list: { '.priority': 1, a: 1 } } })
+  await client.ask('q', { p: '/top', h: '' })
+
+  await other.ask('p', { p: '/top/list/a', d: null })
+  await other.ask('p', { p: '/top/list/b', d: 1 })
+  await other.ask('p', { p: '/top/list/c', d: 1 })
+
+  await client.ask('g', { p: '/top', q: {} })
+  expect(client.pushes.slice(1)).toEqual([
+    ['d', { p: 'top/list/a', d: null }],
+    ['m', { p: 'top', d: { 'list/b': 1 } }],
+    ['m', { p: 'top', d: { 'list/.priority': null } }],
+    ['d', { p: 'top/list/c', d: 1 }],
+  ])
+})
