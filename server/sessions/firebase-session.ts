@@ -534,16 +534,21 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
     const listen = this.#listens.get(listenKey(path, tag))
     if (listen === undefined) return
     this.#mayHoldOld = true
+    const wasWhole = tag !== null && listen.listener.live.window === null
     this.#drop(listen, true)
     // What it was told without a tag is in the windows at and below it, too, and nobody keeps that current any more.
-    if (tag !== null && listen.listener.live.window === null) this.#refillWindows(path)
+    if (wasWhole) this.#refillWindows(path)
   }
 
   #refillWindows(path: Path): void {
-    for (const listen of [...this.#listens.values()]) {
+    const listens = [...this.#listens.values()]
+    const isCovered = (at: Path): boolean =>
+      listens.some(({ path, tag }) => tag === null && isAtOrAbove(path, at))
+    for (const listen of listens) {
       const { tag, listener } = listen
       const { live } = listener
-      if (live.window === null || !isAtOrAbove(path, live.path)) continue
+      // One within a listen to the whole is about to end, and goes on by what that one is told.
+      if (live.window === null || !isAtOrAbove(path, live.path) || isCovered(live.path)) continue
       try {
         const { value } = this.#database.snapshotOf(listener)
         if (this.#outbox.trySend(wholeValue(live, value, tag))) continue
