@@ -182,8 +182,11 @@ function pushesOf(live: LiveQuery, steps: readonly Step[]): string[] {
 
 function pushOf(live: LiveQuery, step: Step): string {
   const at = step[0] as string
-  // A window changes in one merge at the query’s own path, whatever the number of children that came and went.
-  if (step.length === 2 && (at === '' || live.window === null)) {
+  // A window changes in one merge at the query’s own path, whatever the number of children that came and went. And a priority
+  // comes in a merge, which the SDK leaves aside for a listen that it has not been answered: an overwrite of the priority of
+  // a list that it is about to show in the order of a child makes it fail.
+  const mayBeOverwrite = live.window === null && prioritised(at) === null
+  if (step.length === 2 && (at === '' || mayBeOverwrite)) {
     return overwrite(at === '' ? live.pathText : joined(live.pathText, at), JSON.stringify(step[1] as Value))
   }
   const merge = new Merge(live)

@@ -114,8 +114,8 @@ test('a listener is told again of priorities above what its client deleted', asy
   const again = { '.priority': 1, b: 2 }
   const client = await oneGroup(t, listen, { p: '/list/a', d: null }, { p: '/list', d: again })
 
-  expect(client.log.slice(-4)).toEqual(['ok 2', 'd list/a', 'd list/.priority', 'ok 3'])
-  expect(client.pushes.at(-1)).toEqual(['d', { p: 'list/.priority', d: 1 }])
+  expect(client.log.slice(-4)).toEqual(['ok 2', 'd list/a', 'm list', 'ok 3'])
+  expect(client.pushes.at(-1)).toEqual(['m', { p: 'list', d: { '.priority': 1 } }])
 })
 
 test('what a client wrote is told to a listen that it ended right behind', async (t) => {

@@ -481,7 +481,7 @@ test('values of a merge are made regular: arrays, nulls, empty objects, prioriti
   })
 })
 
-test('a priority is pushed by its path, and the timestamp may be one', async (t) => {
+test('a priority is pushed in a merge, and the timestamp may be one', async (t) => {
   const server = await serve(t, { rules: OPEN, parts: { nowMs: () => 1_700_000_000_000 } })
   const client = await RawClient.connect(t, server, { ns: null })
   await client.ask('p', { p: '/a/b', d: 1 })
@@ -494,9 +494,9 @@ test('a priority is pushed by its path, and the timestamp may be one', async (t)
   await client.ask('p', { p: '/a/b/.priority', d: null })
 
   expect(client.pushes.slice(1)).toEqual([
-    ['d', { p: 'a/b/.priority', d: 'first' }],
-    ['d', { p: 'a/b/.priority', d: 1_700_000_000_000 }],
-    ['d', { p: 'a/b/.priority', d: null }],
+    ['m', { p: 'a', d: { 'b/.priority': 'first' } }],
+    ['m', { p: 'a', d: { 'b/.priority': 1_700_000_000_000 } }],
+    ['m', { p: 'a', d: { 'b/.priority': null } }],
   ])
 })
 
