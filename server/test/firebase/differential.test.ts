@@ -4,7 +4,7 @@
  * quiet, each listener shows what the model says, in its order and with its priorities; and what others wrote it has
  * shown in states that were there, by events that lead from each value to the next.
  *
- * SEED runs one again, STEPS makes it longer. What is left out is the SDK's own, with its reason.
+ * SEED runs another, STEPS makes it longer. What is left out is the SDK's own, with its reason.
  */
 import { expect, test, vi } from 'vitest'
 import { type Cleanup, OPEN, serve, type TestServer } from '../harness.ts'
@@ -678,10 +678,10 @@ function overlap(watch: Watch, other: Watch): boolean {
   return a.every((key, i) => i >= b.length || key === b[i])
 }
 
-/** Some that have failed, each for a reason of its own, and one that nobody has tried. */
+/** Those that once failed, each for a reason of its own. */
 const SEEDS =
   process.env['SEED'] === undefined
-    ? [2, 125, 229, 260, 315, 388, Math.floor(Math.random() * 2 ** 31)]
+    ? [2, 125, 229, 260, 315, 388]
     : [Number(process.env['SEED'])]
 const STEPS = Number(process.env['STEPS'] ?? 60)
 
