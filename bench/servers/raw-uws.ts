@@ -42,7 +42,8 @@ function publish(update: Buffer): void {
 
 function flushedFirst(path: string): (message: ArrayBuffer) => void {
   const file = openSync(path, 'w')
-  writeSync(file, Buffer.alloc(FILE_BYTES))
+  const piece = Buffer.alloc(64 * 1024)
+  for (let bytes = 0; bytes < FILE_BYTES; bytes += piece.length) writeSync(file, piece)
   let position = 0
   let waiting: Buffer[] = []
   let isFlushing = false
