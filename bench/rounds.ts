@@ -57,7 +57,7 @@ export function medians<R extends Record<string, number>>(records: readonly R[])
   return Object.fromEntries(keys.map((key) => [key, median(records.map((record) => record[key]!))])) as R
 }
 
-function median(values: readonly number[]): number {
+export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b)
   return sorted[sorted.length >> 1] ?? Number.NaN
 }
