@@ -578,10 +578,10 @@ export class Database {
   }
 
   /**
-   * @returns What did something: values, deletions, priorities. A priority for nothing does nothing, and is not told:
-   * Firebase's SDK fails at one for a list that it shows in the order of a child. Priorities that deletions may have touched
-   * are told as well: who follows takes what is told together in an order of its own, and so may empty a place in between,
-   * which loses its priority, or may not where it was empty here.
+   * @returns What did something: values, deletions, priorities; the same entries where all of them did. A priority for
+   * nothing does nothing, and is not told: Firebase's SDK fails at one for a list that it shows in the order of a child.
+   * Priorities that deletions may have touched are told as well: who follows takes what is told together in an order of its
+   * own, and so may empty a place in between, which loses its priority, or may not where it was empty here.
    */
   #stageDecided(entries: readonly Entry[]): { done: readonly Entry[]; told: readonly Entry[] } {
     const deletions = entries.filter(isDeletion)
@@ -607,8 +607,8 @@ export class Database {
     }
     // What is told is staged, too: threads that follow stage what they are told, and count alike.
     if (priorities.length + touched.length > 0) this.#stage([...priorities, ...touched])
-    const done = [...values, ...priorities]
-    return { done, told: [...done, ...touched] }
+    const effective = [...values, ...priorities]
+    return { done: effective.length < entries.length ? effective : entries, told: [...effective, ...touched] }
   }
 
   /** Places that a write is about to make by what it writes below, and that had a priority when they went. */

@@ -259,6 +259,17 @@ describe('writing', () => {
     })
   }
 
+  test('PUT answers with the text that was sent, also once a list that had a priority was emptied', async (t) => {
+    const server = await serveRest(t)
+    await ask(server, '/list.json', { method: 'PUT', body: { a: 1, '.priority': 2 } })
+    await ask(server, '/list/a.json', { method: 'DELETE' })
+    const sent = '{ "b": 1.0, ".priority": 3 }'
+
+    const answer = await ask(server, '/other.json', { method: 'PUT', body: sent })
+
+    expect(answer.text).toBe(sent)
+  })
+
   test('POST stores a child under a key that sorts by time, and tells it', async (t) => {
     const server = await serveRest(t)
 
