@@ -55,6 +55,7 @@ export interface LongPollOptions {
 
 /** The page asks again every 25 s; this much later it has gone. */
 const SILENCE_MS = 60_000
+
 export class LongPoll {
   readonly password: string
   readonly sink: MovingSink
@@ -145,10 +146,13 @@ export class LongPoll {
     const upgrade = this.#upgrade
     if (upgrade === null || upgrade.isClosed) return
     this.#waiting.push(END)
-    this.#answerNow()
+    // First, since the session may have been waiting for what this answer takes along.
     this.sink.moveTo(upgrade.socket)
+    this.#answerNow()
     this.#finish()
     upgrade.takeOver()
+    // What it held back while the page was loading goes over the socket: no answer that is taken here tells it any more.
+    this.#session?.drained()
   }
 
   /** The connection is over here, and nothing of it is left behind. */

@@ -230,3 +230,26 @@ test('a page that loads nothing is not answered at length again until it has loa
   expect(rest.indexOf(`"r":2`)).toBeGreaterThan(rest.indexOf(`"r":1`))
   await expect.poll(held).toBe(0)
 })
+
+test('a page that moves to a socket while it loads a long answer is told there what was held back', async (t) => {
+  const server = await serve(t, { rules: OPEN, config: { workers: 1 } })
+  const text = 'x'.repeat(9 * 1024 * 1024)
+  await fetch(`${server.url}/big.json?print=silent`, { method: 'PUT', body: JSON.stringify(text) })
+  const { text: started, address } = await startRaw(server)
+  const [, sessionId] = /"s":"([^"]+)"/.exec(started)!
+  const say = (segment: number, message: object): Promise<Response> => {
+    const encoded = Buffer.from(JSON.stringify(message)).toString('base64url')
+    return fetch(`${address}&seg0=${segment}&ts0=1&d0=${encoded}`)
+  }
+  const long = await say(0, { t: 'd', d: { r: 1, a: 'g', b: { p: '/big' } } })
+  const released = say(1, { t: 'd', d: { r: 2, a: 's', b: {} } })
+  const query = `&s=${sessionId}`
+  const socket = await RawClient.connect(t, server, { ns: null, query, until: 'a' })
+
+  const last = say(2, { t: 'c', d: { t: 'n', d: {} } })
+
+  expect(await socket.answer(2)).toEqual({ s: 'ok', d: '' })
+  expect(await (await released).text()).toBe('pRTLPCB(2,[]);')
+  expect(await (await last).text()).toContain('"t":"n"')
+  expect(await long.text()).toContain('"r":1')
+})
