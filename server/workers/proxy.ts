@@ -39,8 +39,8 @@ const BODY_BYTES_MAX = 16 * 1024 * 1024
 export const PROXIED_MAX = 20_000
 
 /**
- * @param answers Those of this thread: the writing thread does not learn how fast they are read here, so that of a client that
- *   reads none there are no more than its share.
+ * @param answers Where those to long polls count in this thread: the writing thread does not learn how fast they are read here,
+ *   so that of a client that reads none there are no more than its share.
  * @param forward Rejects when the writing thread is not there.
  */
 export function proxyRoute(
@@ -52,8 +52,8 @@ export function proxyRoute(
   let nextNumber = 1
   const serve = async (request: HttpRequest): Promise<HttpReply> => {
     try {
-      const client = addressOf(request)
-      if (isLongPoll(request.path)) answers.admitRoom(client)
+      const client = isLongPoll(request.path) ? addressOf(request) : null
+      if (client !== null) answers.admitRoom(client)
       const headers = HEADERS.map((name): [string, string] => [name, request.header(name)])
       const number = nextNumber++
       const body = request.method === 'GET' ? null : await request.body(BODY_BYTES_MAX)
@@ -67,7 +67,9 @@ export function proxyRoute(
       })
       request.whenGone(() => gone(number))
       const reply = await replying
-      return { ...reply, body: answers.carryEcho(client, null, reply.body, request) }
+      return client === null
+        ? reply
+        : { ...reply, body: answers.carryEcho(client, null, reply.body, request) }
     } catch (error) {
       return errorReply(error)
     }
