@@ -542,17 +542,19 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
 
   #refillWindows(path: Path): void {
     const listens = [...this.#listens.values()]
-    const isCovered = (at: Path): boolean =>
-      listens.some(({ path, tag }) => tag === null && isAtOrAbove(path, at))
+    const wholes = listens.filter(({ tag }) => tag === null)
     for (const listen of listens) {
       const { tag, listener } = listen
       const { live } = listener
+      if (live.window === null || !isAtOrAbove(path, live.path)) continue
       // One within a listen to the whole is about to end, and goes on by what that one is told.
-      if (live.window === null || !isAtOrAbove(path, live.path) || isCovered(live.path)) continue
+      if (wholes.some((whole) => isAtOrAbove(whole.path, live.path))) continue
       try {
-        const { value } = this.#database.snapshotOf(listener)
-        if (this.#outbox.trySend(wholeValue(live, value, tag))) continue
-        this.#contended = atMost(CONTENDED_MAX, [...this.#contended, live.path])
+        // A client that does not read is read for when it does: it may have a thousand windows.
+        const isTold =
+          !this.#outbox.isSlow &&
+          this.#outbox.trySend(wholeValue(live, this.#database.snapshotOf(listener).value, tag))
+        if (!isTold) this.#contended = atMost(CONTENDED_MAX, [...this.#contended, live.path])
       } catch (error) {
         if (!(error instanceof RequestError)) throw error
         this.#end(listen, true, error)
