@@ -85,6 +85,7 @@ export class BodyBudget {
     if (this.#bodies.delete(body)) this.#bytes -= body.taken
   }
 }
+
 /** Another client is served after this long, however fast this one reads. */
 const SLICE_MS = 5
 /** A client that takes less than one piece (64 KiB) in this time is not reading. */
