@@ -5,7 +5,7 @@
  */
 
 import uws from 'uWebSockets.js'
-import { fdatasync, openSync, write, writeSync } from 'node:fs'
+import { fdatasync, fdatasyncSync, openSync, write, writeSync } from 'node:fs'
 
 /** Written once before, over and over afterwards: a flush then has no size of a file to note. */
 const FILE_BYTES = 64 * 1024 * 1024
@@ -41,9 +41,10 @@ function publish(update: Buffer): void {
 }
 
 function flushedFirst(path: string): (message: ArrayBuffer) => void {
-  const file = openSync(path, 'w')
+  const fd = openSync(path, 'w')
   const piece = Buffer.alloc(64 * 1024)
-  for (let bytes = 0; bytes < FILE_BYTES; bytes += piece.length) writeSync(file, piece)
+  for (let bytes = 0; bytes < FILE_BYTES; bytes += piece.length) writeSync(fd, piece)
+  fdatasyncSync(fd)
   let position = 0
   let waiting: Buffer[] = []
   let isFlushing = false
@@ -61,7 +62,7 @@ function flushedFirst(path: string): (message: ArrayBuffer) => void {
       isFlushing = false
       if (waiting.length > 0) flush()
     }
-    write(file, bytes, 0, bytes.length, at, (error) => (error ? written(error) : fdatasync(file, written)))
+    write(fd, bytes, 0, bytes.length, at, (error) => (error ? written(error) : fdatasync(fd, written)))
   }
   return (message) => {
     waiting.push(Buffer.from(message.slice(0)))
