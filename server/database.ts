@@ -736,11 +736,12 @@ function isDeletion({ path, value }: Entry): boolean {
 function placesAbove(entries: readonly Entry[]): Path[] {
   const places = new Map<string, Path>()
   for (const { path } of entries) {
+    // Cut, not formatted anew: an update may hold ten thousand deep paths.
+    let name = formatPath(path)
     for (let length = path.length - 1; length >= 0; length--) {
-      const place = path.slice(0, length)
-      const name = formatPath(place)
+      name = name.slice(0, Math.max(0, name.lastIndexOf('/')))
       if (places.has(name)) break
-      places.set(name, place)
+      places.set(name, path.slice(0, length))
     }
   }
   return [...places.values()]
