@@ -679,10 +679,7 @@ function overlap(watch: Watch, other: Watch): boolean {
 }
 
 /** Those that once failed, each for a reason of its own. */
-const SEEDS =
-  process.env['SEED'] === undefined
-    ? [2, 125, 229, 260, 315, 388]
-    : [Number(process.env['SEED'])]
+const SEEDS = process.env['SEED'] === undefined ? [2, 125, 229, 260, 315, 388] : [Number(process.env['SEED'])]
 const STEPS = Number(process.env['STEPS'] ?? 60)
 
 for (const seed of SEEDS) {
