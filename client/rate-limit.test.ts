@@ -94,6 +94,24 @@ test('a read that waits to be asked again ends at its time', async () => {
   expect(await connection.take()).toEqual([])
 })
 
+test('what is asked after a read that was given up waits for the same time', async () => {
+  const server = new ScriptedServer()
+  const { db, connection } = await server.connected()
+  const givenUp = expect(get(ref(db, 'a'), { timeoutMs: 300 })).rejects.toMatchObject({ code: 'timeout' })
+  await limit(connection, (await connection.next('get')).id)
+  await server.pass(300)
+  await givenUp
+
+  const read = get(ref(db, 'b'))
+  await server.pass(100)
+  expect(await connection.take()).toEqual([])
+  await server.pass(100)
+  const again = await connection.next('get')
+  await connection.send({ type: 'value', id: again.id, revision: 1, value: 'b' })
+
+  expect((await read).val()).toBe('b')
+})
+
 test('what the server refuses without a time to come back is refused', async () => {
   const server = new ScriptedServer()
   const { db, connection } = await server.connected()

@@ -46,7 +46,10 @@ export class Requests {
   /** In the order they were made. */
   readonly #unanswered = new Set<Request>()
   readonly #sent = new Map<number, Request>()
-  /** Refused for now, with the ids they had: sent again together, and everything else waits behind them. */
+  /**
+   * Refused for now, with the ids they had: sent again together, and everything else waits behind them, also where all have
+   * been given up meanwhile.
+   */
   readonly #refused = new Map<Request, [id: number, error: HearthError]>()
   #cancelRetry: (() => void) | undefined
   /**
@@ -80,7 +83,6 @@ export class Requests {
   /** The caller no longer waits for the answer. */
   abandon(request: Request): void {
     this.#unanswered.delete(request)
-    this.#refused.delete(request)
     if (request.id) this.#sent.delete(request.id)
     // What was held back follows once all that was sent has been answered, and not refused.
     if (this.#isHolding && this.#connection.isReady && !this.#sent.size && !this.#refused.size) {

@@ -607,8 +607,10 @@ export class Database {
     }
     // What is told is staged, too: threads that follow stage what they are told, and count alike.
     if (priorities.length + touched.length > 0) this.#stage([...priorities, ...touched])
-    const effective = [...values, ...priorities]
-    return { done: effective.length < entries.length ? effective : entries, told: [...effective, ...touched] }
+    const did = [...values, ...priorities]
+    // As it was sent, where all of it did something: so its writer knows that nothing came of it but that.
+    const done = did.length === entries.length ? entries : did
+    return { done, told: [...did, ...touched] }
   }
 
   /** Places that a write is about to make by what it writes below, and that had a priority when they went. */

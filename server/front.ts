@@ -228,6 +228,7 @@ function nativeRoute(parts: NativeRouteParts): WebSocketRoute {
     // A name that this server does not have is let in and closed with a code at once: a browser cannot see why an
     // upgrade was refused.
     prepare: ({ query }) => openFirst(databases, query.get('database') ?? DEFAULT_DATABASE),
+    waiting: sessions,
     connect: ({ query, remoteAddress }, sink) => {
       const open = databases.find(query.get('database') ?? DEFAULT_DATABASE)
       if (open === undefined) return closeReasons.unknownDatabase

@@ -96,12 +96,27 @@ interface Numbered {
   request: Request
 }
 
+/** What a listen is to be told again. */
+interface Owed {
+  /** Places it may show otherwise than they are; its own path alone for all it shows. */
+  readonly places: readonly Path[]
+  /** Places its client wrote, which it may show though its window does not. */
+  readonly own: readonly Path[]
+}
+
+/** Stands in line with the requests, for as long as listens are owed something. */
+const TELL = 'tell'
+
 /** Clients come back with the hash of all they hold: hashing more would keep a thousand of them waiting. */
 const HASHED_LEAVES_MAX = 5000
-/** Places kept for a client that reads nothing; with more it is told all it listens to. */
-const CONTENDED_MAX = 1000
+/** Places kept for a listen that is owed something; with more it is told all it shows. */
+const OWED_MAX = 1000
+/** Telling listens again holds the loop for everyone: after this long the rest waits for its turn. */
+const TELL_MS = 2
 
-export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, RequestServer<Numbered> {
+export class FirebaseSession
+  implements Subscriber, WriteOrigin, Receiver, RequestServer<Numbered | typeof TELL>
+{
   readonly id: string
   readonly sink: Sink
   readonly #context: FirebaseSessionContext
@@ -110,7 +125,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
   readonly #joiner: FrameJoiner
   readonly #outbox: Outbox
   readonly #budget: Budget
-  readonly #line: RequestLine<Numbered>
+  readonly #line: RequestLine<Numbered | typeof TELL>
   readonly #listens = new Map<string, Listen>()
   identity: Identity = anonymous
   #unsettledWrites = 0
@@ -121,8 +136,9 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
   #answers: string[] = []
   /** Own writes of the group being settled. */
   #settled: Write[] = []
-  /** Where answers may come behind what others wrote later: what is there is told once they have left. */
-  #contended: Path[] = []
+  /** Listens to be told again, once answers have left. */
+  readonly #owed = new Map<Listen, Owed>()
+  #isTellInLine = false
   /** What the client shows at or below an empty place may be from a listen that has ended, or an onDisconnect it guessed at. */
   #mayHoldOld: boolean
   #expiry: Expiry | null = null
@@ -209,7 +225,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
       this.wire.subscribe(listener.live, tag, this)
     }
     this.#behind.clear()
-    this.sink.cork(() => this.#tellContended())
+    this.sink.cork(() => this.#tellOwed())
     this.#line.work()
   }
 
@@ -302,7 +318,8 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
     if (!this.#isClosed && answers.length > 0) {
       this.sink.cork(() => {
         for (const text of answers) this.#outbox.send(text)
-        this.#tellContended()
+        this.#oweContended()
+        this.#tellOwed()
       })
     }
     this.#line.work()
@@ -313,38 +330,68 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
    * answered goes on showing its own where the later one left nothing, or a leaf above, or what has come to lie outside a
    * window; and where its own deletion emptied a place that another fills, it has forgotten the priority.
    */
-  #tellContended(): void {
+  #oweContended(): void {
     const settled = this.#settled
     this.#settled = []
+    if (settled.length === 0) return
     const own = settled.flatMap(placesOf)
-    const { isSlow } = this.#outbox
     // What is held back comes behind all that others write until then.
-    const met = isSlow ? own : this.#database.contended(settled, placesOf)
+    const met = this.#outbox.isSlow ? own : this.#database.contended(settled, placesOf)
     const ranked = this.#database.prioritiesAbove(settled.flatMap(({ entries }) => entries))
-    this.#contended = atMost(CONTENDED_MAX, [...this.#contended, ...met, ...ranked])
-    if (isSlow || (this.#contended.length === 0 && own.length === 0)) return
-    const contended = this.#contended
-    this.#contended = []
-    for (const listen of [...this.#listens.values()]) {
-      if (contended.length === 0 && listen.listener.live.window === null) continue
+    const contended = [...met, ...ranked]
+    for (const listen of this.#listens.values()) {
+      const { path, listener } = listen
+      if (contended.length === 0 && listener.live.window === null) continue
+      const isWithin = (place: Path): boolean => isAtOrAbove(path, place)
+      const isAbove = contended.some((place) => isAtOrAbove(place, path))
+      const places = isAbove ? [path] : contended.filter(isWithin)
+      const ownWithin = isAbove || listener.live.window === null ? [] : own.filter(isWithin)
+      if (places.length + ownWithin.length > 0) this.#owe(listen, { places, own: ownWithin })
+    }
+  }
+
+  #owe(listen: Listen, more: Owed): void {
+    const before = this.#owed.get(listen)
+    if (before?.places[0] === listen.path) return
+    const places = before === undefined ? more.places : before.places.concat(more.places)
+    const own = before === undefined ? more.own : before.own.concat(more.own)
+    const isWhole = more.places[0] === listen.path || places.length + own.length > OWED_MAX
+    this.#owed.set(listen, isWhole ? { places: [listen.path], own: [] } : { places, own })
+  }
+
+  /**
+   * Each listen is told what is there by then, so it does not matter when. One that was told is owed nothing more: to begin
+   * anew wherever the socket is full would never come to an end.
+   */
+  #tellOwed(): void {
+    const untilMs = performance.now() + TELL_MS
+    for (const [listen, owed] of this.#owed) {
+      if (this.#outbox.isSlow) return
+      if (!this.#database.isReadable || performance.now() > untilMs) break
+      this.#owed.delete(listen)
       try {
-        const messages = this.#toldAgain(listen, contended, own)
-        if (messages.every((message) => this.#outbox.trySend(message))) continue
-        this.#contended = atMost(CONTENDED_MAX, [...contended, ...own])
+        const unsent = this.#toldAgain(listen, owed).findIndex((message) => !this.#outbox.trySend(message))
+        if (unsent < 0) continue
+        // A whole value is one message, and goes on where it was broken off.
+        this.#owed.set(listen, unsent === 0 ? owed : { places: [listen.path], own: [] })
         return
       } catch (error) {
         if (!(error instanceof RequestError)) throw error
         this.#end(listen, true, error)
       }
     }
+    if (this.#owed.size === 0 || this.#isTellInLine) return
+    this.#isTellInLine = true
+    // Not within the turn that was used up.
+    setImmediate(() => {
+      if (!this.#isClosed) this.#line.accept(TELL, 0)
+    })
   }
 
   /** @throws {RequestError} `too_large` */
-  #toldAgain({ path, tag, listener }: Listen, contended: readonly Path[], own: readonly Path[]): string[] {
+  #toldAgain({ path, tag, listener }: Listen, { places, own }: Owed): string[] {
     const { live } = listener
-    const isAbove = contended.some((place) => isAtOrAbove(place, path))
-    const places = isAbove ? [path] : contended.filter((place) => isAtOrAbove(path, place))
-    const unshown = isAbove ? [] : this.#database.unshown(listener, own)
+    const unshown = this.#database.unshown(listener, own)
     if (places.length === 0) {
       const step = unshown.flatMap((key) => [key, null])
       return catchUpPushes(live, step, tag)
@@ -363,13 +410,17 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
 
   // RequestServer
 
-  isCostly({ request: { action } }: Numbered): boolean {
+  isCostly(task: Numbered | typeof TELL): boolean {
+    if (task === TELL) return true
+    const { action } = task.request
     // Another identity has the right of each listen asked again.
     if (action === 'auth' || action === 'unauth') return this.#listens.size > 0
     return action === 'listen' || action === 'get'
   }
 
-  mustWait({ request: { action } }: Numbered): boolean {
+  mustWait(task: Numbered | typeof TELL): boolean {
+    if (task === TELL) return false
+    const { action } = task.request
     if (this.#parkedBy > 0) return true
     // What was written before goes to a listen that ends, too: the client keeps what it was told for one within it.
     if (action !== 'listen' && action !== 'get' && action !== 'unlisten') return false
@@ -407,7 +458,13 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
     until.then(goOn, goOn)
   }
 
-  serve({ number, request }: Numbered, units: number): void {
+  serve(task: Numbered | typeof TELL, units: number): void {
+    if (task === TELL) {
+      this.#isTellInLine = false
+      this.sink.cork(() => this.#tellOwed())
+      return
+    }
+    const { number, request } = task
     try {
       this.#dispatch(number, request, units)
     } catch (error) {
@@ -541,31 +598,28 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
   }
 
   #refillWindows(path: Path): void {
-    const listens = [...this.#listens.values()]
-    const wholes = listens.filter(({ tag }) => tag === null)
-    for (const listen of listens) {
-      const { tag, listener } = listen
-      const { live } = listener
-      if (live.window === null || !isAtOrAbove(path, live.path)) continue
-      // One within a listen to the whole is about to end, and goes on by what that one is told.
-      if (wholes.some((whole) => isAtOrAbove(whole.path, live.path))) continue
-      try {
-        // A client that does not read is read for when it does: it may have a thousand windows.
-        const isTold =
-          !this.#outbox.isSlow &&
-          this.#outbox.trySend(wholeValue(live, this.#database.snapshotOf(listener).value, tag))
-        if (!isTold) this.#contended = atMost(CONTENDED_MAX, [...this.#contended, live.path])
-      } catch (error) {
-        if (!(error instanceof RequestError)) throw error
-        this.#end(listen, true, error)
+    const whole = new Set<string>()
+    for (const { path, tag } of this.#listens.values()) if (tag === null) whole.add(path.join('/'))
+    const isCovered = (at: Path): boolean => {
+      for (let length = 0; length <= at.length; length++) {
+        if (whole.has(at.slice(0, length).join('/'))) return true
       }
+      return false
     }
+    for (const listen of this.#listens.values()) {
+      const { live } = listen.listener
+      // One within a listen to the whole is about to end, and goes on by what that one is told.
+      if (live.window === null || !isAtOrAbove(path, live.path) || isCovered(live.path)) continue
+      this.#owe(listen, { places: [listen.path], own: [] })
+    }
+    this.#tellOwed()
   }
 
   /** No more pushes of this listen. */
   #drop(listen: Listen, isKnownToDatabase: boolean): void {
     const { path, tag, listener } = listen
     this.#listens.delete(listenKey(path, tag))
+    this.#owed.delete(listen)
     if (this.#behind.get(listen)) this.#database.caughtUp(listener)
     if (!this.#behind.delete(listen)) this.wire.unsubscribe(listener.live, tag, this)
     if (isKnownToDatabase) this.#database.unlisten(listener)
@@ -698,11 +752,6 @@ function messagesOf(live: LiveQuery, missed: Missed, tag: number | null): string
 
 function placesOf({ entries }: Write): Path[] {
   return entries.map(locationOf)
-}
-
-/** The place above all others stands for too many. */
-function atMost(count: number, places: Path[]): Path[] {
-  return places.length > count ? [[]] : places
 }
 
 function wholeValue(live: LiveQuery, value: Value, tag: number | null): string {

@@ -1,6 +1,7 @@
 /**
  * Open sessions: those of one thread, and how many all threads of the server have together. What REST has under way counts as
- * a session does: a request until its answer is known, an event stream until its end.
+ * a session does: a request until its answer is known, an event stream until its end; and so does a connection that waits for
+ * its database to be opened.
  */
 
 /** What a server does to a session, whatever its wire. */
@@ -14,7 +15,7 @@ export class OpenSessions {
   /** One count for each thread. */
   readonly #counts: Int32Array<ArrayBufferLike>
   readonly #thread: number
-  #requests = 0
+  #others = 0
 
   /** @param counts In shared memory where there are several threads. */
   constructor(counts: Int32Array<ArrayBufferLike> = new Int32Array(1), thread = 0) {
@@ -33,14 +34,14 @@ export class OpenSessions {
     this.#count()
   }
 
-  /** A request of REST; to be followed by `leave`. */
+  /** What is no session; to be followed by `leave`. */
   enter(): void {
-    this.#requests += 1
+    this.#others += 1
     this.#count()
   }
 
   leave(): void {
-    this.#requests -= 1
+    this.#others -= 1
     this.#count()
   }
 
@@ -56,7 +57,7 @@ export class OpenSessions {
   }
 
   get ownSize(): number {
-    return this.#own.size + this.#requests
+    return this.#own.size + this.#others
   }
 
   announceEnd(delayMs: number): void {

@@ -21,7 +21,7 @@ interface Opening {
 }
 
 /** A server whose databases take their time, but for `default`. */
-async function serveSlowly(t: Cleanup): Promise<Opening> {
+async function serveSlowly(t: Cleanup, connectionsMax = 1000): Promise<Opening> {
   let settle: (error?: Error) => void = () => {}
   const settled = new Promise<void>((resolve, reject) => {
     settle = (error) => (error === undefined ? resolve() : reject(error))
@@ -29,7 +29,7 @@ async function serveSlowly(t: Cleanup): Promise<Opening> {
   settled.catch(() => {})
   const server = await serve(t, {
     rules: OPEN,
-    config: { databases: { mode: 'open' } },
+    config: { databases: { mode: 'open' }, limits: { connectionsMax } },
     parts: {
       openStore: async (folder) => {
         if (!folder.endsWith('default')) await settled
@@ -134,4 +134,43 @@ test('a database that cannot be opened ends its connections so that they come ba
   settle(new Error('input/output error'))
 
   expect(await codes).toEqual([1011, 1011])
+})
+
+test('connections that wait for their database count, until they leave', async (t) => {
+  const { server, settle, connect } = await serveSlowly(t, 3)
+  const [first, ...rest] = await Promise.all(
+    ['/v1?database=late', '/.ws?v=5&ns=late', '/v1?database=late'].map(connect),
+  )
+
+  await expect(connect('/v1?database=late')).rejects.toThrow('503')
+  await expect(connect('/.ws?v=5&ns=late')).rejects.toThrow('503')
+  first!.close()
+  await closeOf(first!)
+  const next = await connect('/v1?database=late')
+  const heard = [...rest, next].map((socket) => new Promise((resolve) => socket.once('message', resolve)))
+  settle()
+  await Promise.all(heard)
+
+  await expect(connect('/v1?database=late')).rejects.toThrow('503')
+  const metrics = await (await fetch(`${server.url}/metrics`)).text()
+  expect(metrics).toMatch(/^hearth_connections(\{.*\})? 3$/m)
+})
+
+test('what clients send early takes a bounded memory together, given back when they leave', async (t) => {
+  const { settle, connect } = await serveSlowly(t)
+  const send = async (): Promise<WebSocket> => {
+    const socket = await connect('/v1?database=late')
+    socket.send(new Uint8Array(1_000_000))
+    return socket
+  }
+  const held = await Promise.all(Array.from({ length: 33 }, send))
+  await Promise.all(held.map((socket) => new Promise((resolve) => socket.once('pong', resolve).ping())))
+
+  expect(await closeOf(await send())).toBe(4003)
+  for (const socket of held) socket.terminate()
+  const late = await send()
+  settle()
+
+  // What it sent is no message.
+  expect(await closeOf(late)).toBe(4500)
 })

@@ -25,6 +25,9 @@ export interface FirebaseServiceParts {
     readonly size: number
     add(session: FirebaseSession): void
     delete(session: FirebaseSession): void
+    /** A connection whose database has to be opened first; to be followed by `leave`. */
+    enter(): void
+    leave(): void
   }
   verifier: Verifier
   turns: Turns
@@ -56,6 +59,7 @@ export function firebaseRoute(service: FirebaseService, config: Config): WebSock
       return service.refuse()
     },
     prepare: (request) => service.prepare(request),
+    waiting: service.waiting,
     connect: (request, sink) => service.connect(request, sink),
   }
 }
@@ -76,6 +80,11 @@ export class FirebaseService {
 
   constructor(parts: FirebaseServiceParts) {
     this.#parts = parts
+  }
+
+  /** Counts connections that wait for `prepare`. */
+  get waiting(): { enter(): void; leave(): void } {
+    return this.#parts.sessions
   }
 
   /** @returns A status line that refuses a connection that is about to be made, or null. */

@@ -25,6 +25,8 @@ export interface RawResponse {
   /** @returns Whether the socket took all of it; if not, the rest waits in memory until `onWritable`. */
   write(chunk: string | Uint8Array): boolean
   end(body?: string | Uint8Array, closeConnection?: boolean): unknown
+  /** Writes what the socket takes. @returns Whether that was all that was left, and whether the answer has ended. */
+  tryEnd(rest: string | Uint8Array, bytesTotal: number): [hasRoom: boolean, isDone: boolean]
   endWithoutBody(reportedLength?: number, closeConnection?: boolean): unknown
   close(): unknown
   cork(call: () => void): unknown
@@ -171,12 +173,30 @@ class Exchange implements HttpRequest {
         // A length that is passed as undefined is sent as a number nobody can wait for.
         if (mustClose) response.endWithoutBody(0, true)
         else response.endWithoutBody()
-      } else if (typeof reply.body === 'string' || reply.body instanceof Uint8Array) {
+      } else if (isPieces(reply.body)) this.#pump(reply.body, mustClose)
+      else if (mustClose || this.method === 'HEAD' || reply.body.length === 0) {
         this.#isOver = true
         if (this.method === 'HEAD') response.endWithoutBody(Buffer.byteLength(reply.body), mustClose)
         else response.end(reply.body, mustClose)
-      } else this.#pump(reply.body, mustClose)
+      } else this.#endWith(reply.body)
     })
+  }
+
+  /**
+   * Where the client has not read the answer before, this one stays under way until it has. uWebSockets.js takes no other
+   * request meanwhile and closes who sends one: to ask on and on and read nothing would fill the memory.
+   */
+  #endWith(body: string | Uint8Array): void {
+    const response = this.#response
+    const bytesTotal = Buffer.byteLength(body)
+    const goOn = (rest: string | Uint8Array): boolean => {
+      const [hasRoom, isDone] = response.tryEnd(rest, bytesTotal)
+      if (isDone) this.ended()
+      return hasRoom
+    }
+    if (goOn(body) || this.#isOver) return
+    const bytes = Buffer.from(body)
+    response.onWritable((offset) => this.#isOver || goOn(bytes.subarray(offset)))
   }
 
   /** Ends an exchange in which something broke. */

@@ -66,7 +66,12 @@ async function start(
   }
   const refusal = service.refuse()
   if (refusal !== null) return plain(refusal, `${refusal.slice(4)}\n`)
-  await service.prepare(upgrade)
+  service.waiting.enter()
+  try {
+    await service.prepare(upgrade)
+  } finally {
+    service.waiting.leave()
+  }
   const id = randomId()
   const poll = new LongPoll({
     password: randomId(),

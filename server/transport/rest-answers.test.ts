@@ -97,12 +97,25 @@ test('who was ended does not take the room anew at once, but after as long again
 
 test('a client that leaves before the end is counted for as long again as its answer was held', () => {
   const { clock, ask, refusal } = setUp()
+  ask('b', 20)
   const asked = ask('a', 10)
   clock.ms += 2000
   asked.leave()
 
   expect(refusal('a')).toBe('429')
   clock.ms += 2000
+  expect(refusal('a')).toBe(null)
+})
+
+test('but not while there is room for all', () => {
+  const { clock, ask, refusal } = setUp()
+  ask('b', 19)
+  const asked = ask('a', 10)
+  clock.ms += 2000
+  expect(refusal('a')).toBe('429')
+
+  asked.leave()
+
   expect(refusal('a')).toBe(null)
 })
 

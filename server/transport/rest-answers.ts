@@ -4,7 +4,8 @@
  *
  * Who would be refused for want of room ends the answers that would be held longest, once they have had the time that slow
  * connections have to catch up. One that is not read to its end counts against its client for as long again as it was
- * held, so that who is ended, or goes first, does not take the room anew at once.
+ * held, so that who is ended, or goes first, does not take the room anew at once; but not while there is room for all, since
+ * people break off downloads, and others may share their address.
  *
  * A client is a user, or an address where there is no user: requests of one connection are not known to belong together.
  * Admins are counted among all, but never refused or ended for it: they export.
@@ -34,6 +35,8 @@ export interface AnswerCounters {
 
 /** One client may have so much of what all may have. */
 const SHARE = 1 / 4
+/** While less than this of it is taken, what was not read to its end does not count. */
+const AMPLE = 1 / 2
 /** Clients that have not read for so long have their whole budget again, and are forgotten. */
 const SWEEP_MS = 1000
 /** A body up to this length is handed to the socket whole, and is of no further account. */
@@ -170,9 +173,13 @@ export class Answers {
    */
   #makeRoom(reader: Reader | null): boolean {
     const nowMs = this.#nowMs()
-    const shareMax = this.#limits.answerBytesMax * SHARE
-    const isFull = (): boolean =>
-      reader === null ? this.isFull : reader.bytesUnderWay + unreadBytesOf(reader, nowMs) >= shareMax
+    const { answerBytesMax } = this.#limits
+    const isFull = (): boolean => {
+      if (reader === null) return this.isFull
+      const isAmple = this.#bytesUnderWay < answerBytesMax * AMPLE
+      const unread = isAmple ? 0 : unreadBytesOf(reader, nowMs)
+      return reader.bytesUnderWay + unread >= answerBytesMax * SHARE
+    }
     const mayEnd = (held: Held): boolean =>
       held.reader !== null && (reader === null || held.reader === reader)
     while (isFull()) {

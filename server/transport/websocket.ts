@@ -42,6 +42,8 @@ export interface WebSocketRoute {
   refuse(request: UpgradeRequest): string | null
   /** Called once the connection is open. @returns What `connect` and the client's frames have to wait for, if anything. */
   prepare?(request: UpgradeRequest): Promise<void> | null
+  /** Counts connections that wait for that. */
+  waiting?: { enter(): void; leave(): void }
   /** Called then. A close reason ends the connection at once, so that browsers see why. */
   connect(request: UpgradeRequest, sink: Sink): Connection | CloseReason
   /** What clients are sent. A binary route refuses text; a text route takes both as UTF-8. */
@@ -96,6 +98,8 @@ const FAREWELL_BYTES_MAX = 64 * 1024 * 1024
 
 /** Few clients send before they are spoken to, and what they wait for takes milliseconds. */
 const EARLY_BYTES_MAX = 1024 * 1024
+/** Of all sockets together: they are replayed in one turn, too. */
+const EARLY_BYTES_MAX_OF_ALL = 32 * 1024 * 1024
 /** About what a frame costs beside its bytes. */
 const EARLY_FRAME_BYTES = 256
 
@@ -128,8 +132,8 @@ function exclusively(app: TemplatedApp): ExclusiveApp {
 /** @throws {ListenError} */
 export async function listen(options: TransportOptions): Promise<Transport> {
   const app = uws.App()
-  const farewells = { bytes: 0 }
-  for (const route of options.routes) addRoute(app, route, farewells, options.onBug)
+  const held = { farewellBytes: 0, earlyBytes: 0 }
+  for (const route of options.routes) addRoute(app, route, held, options.onBug)
   const exchange = { handler: options.http, bodyBytesMax: options.bodyBytesMax, onBug: options.onBug }
   const budget = new BodyBudget(options.bodyBytesMax, options.bodyDeadlineMs)
   app.any('/*', (response, request) => serveExchange(response, request, exchange, budget))
@@ -184,7 +188,7 @@ function refused(host: string, port: number): ListenError {
 function addRoute(
   app: TemplatedApp,
   route: WebSocketRoute,
-  farewells: Farewells,
+  held: HeldWithoutSession,
   onBug: (error: unknown) => void,
 ): void {
   app.ws<UserData>(route.path, {
@@ -219,14 +223,15 @@ function addRoute(
     open(ws) {
       guarded(onBug, () => {
         const data = ws.getUserData()
-        const sink = new WebSocketSink(ws, route, farewells)
+        const sink = new WebSocketSink(ws, route, held)
         data.sink = sink
         const prepared = route.prepare?.(data.request!) ?? null
         if (prepared === null) {
           connect(route, data, sink)
           return
         }
-        data.early = new EarlyFrames()
+        data.early = new EarlyFrames(held)
+        route.waiting?.enter()
         prepared.then(
           () => sink.cork(() => guarded(onBug, () => connect(route, data, sink))),
           (error: unknown) => {
@@ -265,6 +270,7 @@ function addRoute(
       guarded(onBug, () => {
         const { sink } = ws.getUserData()
         sink?.detach()
+        stopWaiting(route, ws.getUserData())
         endConnection(ws)
       })
     },
@@ -287,10 +293,9 @@ function refusalOf(
 function connect(route: WebSocketRoute, data: UserData, sink: WebSocketSink): void {
   // Who left while it waited.
   if (sink.isClosed) return
+  const early = stopWaiting(route, data)
   const connection = route.connect(data.request!, sink)
   data.request = null
-  const { early } = data
-  data.early = null
   if ('code' in connection) {
     sink.close(connection)
     return
@@ -298,7 +303,16 @@ function connect(route: WebSocketRoute, data: UserData, sink: WebSocketSink): vo
   data.connection = connection
   connection.open()
   // One of them may end the connection.
-  early?.replay((frame, isBinary) => data.connection?.receive(frame, isBinary))
+  for (const [frame, isBinary] of early) data.connection?.receive(frame, isBinary)
+}
+
+/** @returns What came early. */
+function stopWaiting(route: WebSocketRoute, data: UserData): readonly EarlyFrame[] {
+  const { early } = data
+  if (early === null) return []
+  data.early = null
+  route.waiting?.leave()
+  return early.take()
 }
 
 function endConnection(ws: WebSocket<UserData>): void {
@@ -317,27 +331,42 @@ function guarded(onBug: (error: unknown) => void, call: () => void): void {
   }
 }
 
+/** What sockets hold that have no session yet, or no more: nobody else counts it. One for each transport. */
+interface HeldWithoutSession {
+  earlyBytes: number
+  farewellBytes: number
+}
+
+type EarlyFrame = readonly [frame: Uint8Array, isBinary: boolean]
+
 /** Frames that came before there was a session to receive them. */
 class EarlyFrames {
-  readonly #frames: [frame: Uint8Array, isBinary: boolean][] = []
+  readonly #held: HeldWithoutSession
+  #frames: EarlyFrame[] = []
   #bytes = 0
+
+  constructor(held: HeldWithoutSession) {
+    this.#held = held
+  }
 
   /** @param message Valid only during the call. @returns False when they are too many. */
   add(message: ArrayBuffer, isBinary: boolean): boolean {
-    this.#bytes += message.byteLength + EARLY_FRAME_BYTES
-    if (this.#bytes > EARLY_BYTES_MAX) return false
+    const bytes = message.byteLength + EARLY_FRAME_BYTES
+    if (this.#bytes + bytes > EARLY_BYTES_MAX) return false
+    if (this.#held.earlyBytes + bytes > EARLY_BYTES_MAX_OF_ALL) return false
+    this.#bytes += bytes
+    this.#held.earlyBytes += bytes
     this.#frames.push([new Uint8Array(message.slice(0)), isBinary])
     return true
   }
 
-  replay(receive: (frame: Uint8Array, isBinary: boolean) => void): void {
-    for (const [frame, isBinary] of this.#frames) receive(frame, isBinary)
+  take(): readonly EarlyFrame[] {
+    const frames = this.#frames
+    this.#held.earlyBytes -= this.#bytes
+    this.#frames = []
+    this.#bytes = 0
+    return frames
   }
-}
-
-/** What sockets hold whose sessions have ended: nobody else counts it. One for each transport. */
-interface Farewells {
-  bytes: number
 }
 
 class WebSocketSink implements Sink {
@@ -348,13 +377,13 @@ class WebSocketSink implements Sink {
   /** Why it is being closed, while the socket is too full to take it. */
   #farewell: CloseReason | null = null
   #farewellBytes = 0
-  readonly #farewells: Farewells
+  readonly #held: HeldWithoutSession
   #patience: NodeJS.Timeout | null = null
 
-  constructor(ws: WebSocket<UserData>, route: WebSocketRoute, farewells: Farewells) {
+  constructor(ws: WebSocket<UserData>, route: WebSocketRoute, held: HeldWithoutSession) {
     this.#ws = ws
     this.#route = route
-    this.#farewells = farewells
+    this.#held = held
     this.#isBinary = route.frames === 'binary'
   }
 
@@ -392,13 +421,13 @@ class WebSocketSink implements Sink {
       return
     }
     const bytes = this.bufferedBytes
-    if (this.#farewells.bytes + bytes > FAREWELL_BYTES_MAX) {
+    if (this.#held.farewellBytes + bytes > FAREWELL_BYTES_MAX) {
       ws.close()
       return
     }
     this.#farewell = reason
     this.#farewellBytes = bytes
-    this.#farewells.bytes += bytes
+    this.#held.farewellBytes += bytes
     this.#patience = setTimeout(() => this.#ws?.close(), this.#route.farewellMs ?? FAREWELL_MS).unref()
     endConnection(ws)
   }
@@ -422,7 +451,7 @@ class WebSocketSink implements Sink {
 
   detach(): void {
     if (this.#patience !== null) clearTimeout(this.#patience)
-    this.#farewells.bytes -= this.#farewellBytes
+    this.#held.farewellBytes -= this.#farewellBytes
     this.#farewellBytes = 0
     this.#ws = null
   }

@@ -203,3 +203,47 @@ test('a listener is told again of what another wrote behind a write of its clien
   expect(client.log.slice(-3)).toEqual(['ok 2', 'm list', 'ok 3'])
   expect(client.pushes.at(-1)?.[1]).toMatchObject({ d: { b: null } })
 })
+
+test('each listen is told again once, however much it is and however slowly its client reads', async (t) => {
+  const { server, hold } = await serveHeld(t)
+  const [client, other] = [
+    await RawClient.connect(t, server, { ns: null }),
+    await RawClient.connect(t, server, { ns: null }),
+  ]
+  const text = 'x'.repeat(3 * 1024 * 1024)
+  const keys = ['a', 'b', 'c']
+  for (const key of keys) await client.ask('q', { p: `/room/${key}`, h: '' })
+
+  const release = hold()
+  other.send('p', { p: '/elsewhere', d: 1 })
+  await arrived(other)
+  const number = client.send('p', { p: '/room', d: 1 })
+  await arrived(client)
+  for (const key of keys) other.send('p', { p: `/room/${key}`, d: text })
+  await arrived(other)
+  release()
+  await client.answer(number)
+  for (let n = 0; n < 50; n++) await client.ask('g', { p: '/elsewhere', q: {} })
+
+  expect(client.pushes.length).toBeLessThan(15)
+})
+
+test('all windows are told anew once a listen that had no index there ends', async (t) => {
+  const server = await serve(t, { rules: OPEN })
+  const client = await RawClient.connect(t, server, { ns: null })
+  const list = Object.fromEntries(Array.from({ length: 5000 }, (_, n) => [`k${n}`, n]))
+  await client.ask('p', { p: '/list', d: list })
+  const tags = Array.from({ length: 100 }, (_, n) => n + 10)
+  for (const tag of tags) {
+    await client.ask('q', { p: '/list', q: { i: '.key', l: 1000 + tag, vf: 'l' }, t: tag, h: '' })
+  }
+  const unindexed = { p: '/list', q: { i: 'score', sp: 1, sin: true }, t: 5 }
+  await client.ask('q', { ...unindexed, h: '' })
+  client.heard.length = 1
+
+  await client.ask('n', unindexed)
+  await Promise.all(tags.map((tag) => client.push('d', ({ t }) => t === tag)))
+  await client.ask('g', { p: '/elsewhere', q: {} })
+
+  expect(client.pushes.map(([, { t }]) => t).sort((a, b) => a - b)).toEqual(tags)
+})

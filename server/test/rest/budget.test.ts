@@ -146,6 +146,47 @@ test('one large text counts as any other large value, and so does the echo of a 
   expect([refusal(again), refusal(echo), silent.status]).toEqual([[429, true], [429, true], 204])
 })
 
+test('a client that asks on and on for little and reads nothing is closed', async (t) => {
+  const server = await serveWith(t, { readBytesPerSecondMax: 0 })
+  await ask(server, '/a.json', { method: 'PUT', body: JSON.stringify('x'.repeat(60_000)) })
+  const socket = await askWithoutReading(t, server, '/a.json')
+  let isClosed = false
+  socket.on('close', () => {
+    isClosed = true
+  })
+
+  // More than the kernel takes for one connection.
+  for (let n = 0; n < 2000 && !isClosed; n++) {
+    socket.write('GET /a.json HTTP/1.1\r\nHost: x\r\n\r\n')
+    await ask(server, '/health/live')
+  }
+
+  expect(isClosed).toBe(true)
+})
+
+test('answers that are short wait for a client that reads late, and then follow one another', async (t) => {
+  const server = await serveWith(t, { readBytesPerSecondMax: 0 })
+  await ask(server, '/a.json', { method: 'PUT', body: JSON.stringify('é'.repeat(30_000)) })
+  const socket = await askWithoutReading(t, server, '/a.json')
+  for (let n = 0; n < 5; n++) {
+    socket.resume()
+    const body = await new Promise<string>((resolve) => {
+      let text = ''
+      const take = (chunk: Buffer): void => {
+        text += chunk.toString('latin1')
+        const [head, rest = ''] = text.split('\r\n\r\n')
+        if (rest.length < Number(/content-length: (\d+)/i.exec(head!)?.[1] ?? Infinity)) return
+        socket.off('data', take)
+        resolve(rest)
+      }
+      socket.on('data', take)
+    })
+    expect(body).toHaveLength(60_002)
+    socket.pause()
+    socket.write('GET /a.json HTTP/1.1\r\nHost: x\r\n\r\n')
+  }
+})
+
 test('a large answer that is read to its end is held no longer', async (t) => {
   const server = await serveWith(t, { answerBytesMax: 8 * MiB, readBytesPerSecondMax: 0 })
   await putLarge(server)

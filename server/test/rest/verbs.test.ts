@@ -449,3 +449,14 @@ describe('what became of server values', () => {
     expect(answer.body).toEqual(expect.any(Number))
   })
 })
+
+test('a write is answered as it was sent, whatever priority a list has lost before', async (t) => {
+  const server = await serveRest(t)
+  await ask(server, '/list.json', { method: 'PUT', body: { '.priority': 1, a: 1 } })
+  await ask(server, '/list/a.json', { method: 'DELETE' })
+  const sent = '{ "x" : {".value": 1, ".priority": 2} }'
+
+  const { text } = await ask(server, '/other.json', { method: 'PUT', body: sent })
+
+  expect(text).toBe(sent)
+})
