@@ -40,10 +40,12 @@ import { Resumes } from './resumes.ts'
 import { type Entry, type IndexProgress, type Store, TooLargeError, type TreeView } from './store/store.ts'
 import {
   entriesBeside,
-  isPriorityPath,
+  isDeletion,
+  isPriority,
   isUnchanged,
   locationOf,
   PRIORITY_KEY,
+  placesAbove,
   resolveEntries,
 } from './write-entries.ts'
 
@@ -584,12 +586,12 @@ export class Database {
    * own, and so may empty a place in between, which loses its priority, or may not where it was empty here.
    */
   #stageDecided(entries: readonly Entry[]): { done: readonly Entry[]; told: readonly Entry[] } {
-    const deletions = entries.filter(isDeletion)
-    if (deletions.length === 0 && this.#unranked.size === 0 && !entries.some(isPriority)) {
+    if (this.#unranked.size === 0 && !entries.some((entry) => isDeletion(entry) || isPriority(entry))) {
       this.#store.stage(entries)
       return { done: entries, told: entries }
     }
     const { head } = this.#store
+    const deletions = entries.filter(isDeletion)
     const ranked = placesAbove(deletions).filter((place) => head.priorityAt(place) !== null)
     const madeAnew = this.#madeAnew(entries)
     // A place where something is left keeps its priority, whatever the order in the update.
@@ -632,7 +634,7 @@ export class Database {
   }
 
   #stage(entries: readonly Entry[]): number {
-    const first = entries.findIndex(({ path }) => isPriorityPath(path))
+    const first = entries.findIndex(isPriority)
     if (first < 0) return this.#store.stage(entries)
     if (first > 0) this.#store.stage(entries.slice(0, first))
     for (const { path, value } of entries.slice(first)) {
@@ -725,26 +727,3 @@ function isIndexed({ orderBy }: Query): boolean {
 }
 
 export type { LiveQuery }
-
-function isPriority({ path }: Entry): boolean {
-  return isPriorityPath(path)
-}
-
-function isDeletion({ path, value }: Entry): boolean {
-  return value === null && !isPriorityPath(path)
-}
-
-/** All places above some, each once. */
-function placesAbove(entries: readonly Entry[]): Path[] {
-  const places = new Map<string, Path>()
-  for (const { path } of entries) {
-    // Cut, not formatted anew: an update may hold ten thousand deep paths.
-    let name = formatPath(path)
-    for (let length = path.length - 1; length >= 0; length--) {
-      name = name.slice(0, Math.max(0, name.lastIndexOf('/')))
-      if (places.has(name)) break
-      places.set(name, path.slice(0, length))
-    }
-  }
-  return [...places.values()]
-}

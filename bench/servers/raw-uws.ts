@@ -3,7 +3,6 @@
  * The floor of the fan-out scenario: no storage, no order across publishers, no rules. With a FILE, updates are written
  * to it and flushed before they are published, those that arrive meanwhile together: the floor of a durable server.
  */
-
 import uws from 'uWebSockets.js'
 import { fdatasync, fdatasyncSync, openSync, write, writeSync } from 'node:fs'
 

@@ -107,6 +107,8 @@ interface Owed {
 /** Stands in line with the requests, for as long as listens are owed something. */
 const TELL = 'tell'
 
+type Task = Numbered | typeof TELL
+
 /** Clients come back with the hash of all they hold: hashing more would keep a thousand of them waiting. */
 const HASHED_LEAVES_MAX = 5000
 /** Places kept for a listen that is owed something; with more it is told all it shows. */
@@ -114,9 +116,7 @@ const OWED_MAX = 1000
 /** Telling listens again holds the loop for everyone: after this long the rest waits for its turn. */
 const TELL_MS = 2
 
-export class FirebaseSession
-  implements Subscriber, WriteOrigin, Receiver, RequestServer<Numbered | typeof TELL>
-{
+export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, RequestServer<Task> {
   readonly id: string
   readonly sink: Sink
   readonly #context: FirebaseSessionContext
@@ -125,7 +125,7 @@ export class FirebaseSession
   readonly #joiner: FrameJoiner
   readonly #outbox: Outbox
   readonly #budget: Budget
-  readonly #line: RequestLine<Numbered | typeof TELL>
+  readonly #line: RequestLine<Task>
   readonly #listens = new Map<string, Listen>()
   identity: Identity = anonymous
   #unsettledWrites = 0
@@ -410,7 +410,7 @@ export class FirebaseSession
 
   // RequestServer
 
-  isCostly(task: Numbered | typeof TELL): boolean {
+  isCostly(task: Task): boolean {
     if (task === TELL) return true
     const { action } = task.request
     // Another identity has the right of each listen asked again.
@@ -418,7 +418,7 @@ export class FirebaseSession
     return action === 'listen' || action === 'get'
   }
 
-  mustWait(task: Numbered | typeof TELL): boolean {
+  mustWait(task: Task): boolean {
     if (task === TELL) return false
     const { action } = task.request
     if (this.#parkedBy > 0) return true
@@ -458,7 +458,7 @@ export class FirebaseSession
     until.then(goOn, goOn)
   }
 
-  serve(task: Numbered | typeof TELL, units: number): void {
+  serve(task: Task, units: number): void {
     if (task === TELL) {
       this.#isTellInLine = false
       this.sink.cork(() => this.#tellOwed())

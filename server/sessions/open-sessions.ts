@@ -10,6 +10,9 @@ export interface OpenSession {
   end(): void
 }
 
+/** Counts what is no session: who enters, leaves. */
+export type ConnectionCount = Pick<OpenSessions, 'size' | 'enter' | 'leave'>
+
 export class OpenSessions {
   readonly #own = new Set<OpenSession>()
   /** One count for each thread. */

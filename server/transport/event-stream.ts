@@ -25,6 +25,7 @@ import { noIndex } from '../indexes.ts'
 import type { Listener, Subscriber, Wire } from '../listeners/listener.ts'
 import type { LiveQuery } from '../listeners/listener-tree.ts'
 import { Expiry } from '../sessions/expiry.ts'
+import type { ConnectionCount } from '../sessions/open-sessions.ts'
 import { isPriorityPath } from '../write-entries.ts'
 import type { HttpRequest, OutStream, Pieces, StreamReply } from './http.ts'
 import type { Answers } from './rest-answers.ts'
@@ -47,14 +48,8 @@ export interface EventStreamParts {
   limits: EventStreamLimits
   counters: EventStreamCounters
   answers: Answers
-  connections: Connections
-}
-
-/** All that are open, whatever their wire. */
-export interface Connections {
-  readonly size: number
-  enter(): void
-  leave(): void
+  /** All that are open, whatever their wire. */
+  connections: ConnectionCount
 }
 
 export interface StreamRequest {

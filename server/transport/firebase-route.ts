@@ -12,6 +12,7 @@ import { randomId } from '../random-id.ts'
 import { complaint, reset, shutdown } from '../sessions/firebase-messages.ts'
 import { FirebaseSession, type FirebaseSessionContext } from '../sessions/firebase-session.ts'
 import type { LongPoll } from '../sessions/long-poll.ts'
+import type { ConnectionCount } from '../sessions/open-sessions.ts'
 import type { Driven, Sink } from '../sessions/sink.ts'
 import type { Turns } from '../sessions/turns.ts'
 import type { WaitingRoom } from '../sessions/waiting-room.ts'
@@ -21,13 +22,9 @@ export interface FirebaseServiceParts {
   config: Config
   databases: Databases
   /** All open sessions, whatever their wire. */
-  sessions: {
-    readonly size: number
+  sessions: ConnectionCount & {
     add(session: FirebaseSession): void
     delete(session: FirebaseSession): void
-    /** A connection whose database has to be opened first; to be followed by `leave`. */
-    enter(): void
-    leave(): void
   }
   verifier: Verifier
   turns: Turns
@@ -83,7 +80,7 @@ export class FirebaseService {
   }
 
   /** Counts connections that wait for `prepare`. */
-  get waiting(): { enter(): void; leave(): void } {
+  get waiting(): ConnectionCount {
     return this.#parts.sessions
   }
 

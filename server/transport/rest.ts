@@ -7,11 +7,11 @@ import type { Verifier } from '../auth.ts'
 import type { Database, ReadResult } from '../database.ts'
 import { type Databases, DEFAULT_DATABASE } from '../databases.ts'
 import type { Identity } from '../identity.ts'
+import type { ConnectionCount } from '../sessions/open-sessions.ts'
 import type { Turns } from '../sessions/turns.ts'
 import type { Entry } from '../store/store.ts'
 import { isPriorityPath, setEntries, updateEntries } from '../write-entries.ts'
 import {
-  type Connections,
   type EventStreamCounters,
   type EventStreamLimits,
   EventStreams,
@@ -71,7 +71,7 @@ export interface RestParts {
   /** Web origins whose pages may ask; `*` for all. */
   allowedOrigins: readonly string[]
   counters: EventStreamCounters & { errors: number; connectionsRefused: number }
-  connections: Connections
+  connections: ConnectionCount
 }
 
 interface Context extends RestRequest {

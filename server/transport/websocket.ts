@@ -12,6 +12,7 @@ import './header-limit.ts'
 import uws, { type TemplatedApp, type us_listen_socket, type WebSocket } from 'uWebSockets.js'
 import { randomInt } from 'node:crypto'
 import { type CloseReason, closeReasons } from '../../protocol/index.ts'
+import type { ConnectionCount } from '../sessions/open-sessions.ts'
 import type { Publisher, Sink } from '../sessions/sink.ts'
 import type { HttpHandler } from './http.ts'
 import { BodyBudget, serveExchange } from './http-exchange.ts'
@@ -43,7 +44,7 @@ export interface WebSocketRoute {
   /** Called once the connection is open. @returns What `connect` and the client's frames have to wait for, if anything. */
   prepare?(request: UpgradeRequest): Promise<void> | null
   /** Counts connections that wait for that. */
-  waiting?: { enter(): void; leave(): void }
+  waiting?: ConnectionCount
   /** Called then. A close reason ends the connection at once, so that browsers see why. */
   connect(request: UpgradeRequest, sink: Sink): Connection | CloseReason
   /** What clients are sent. A binary route refuses text; a text route takes both as UTF-8. */
