@@ -394,9 +394,19 @@ export class Database {
     const ofGroup = writes.filter(({ isGroupEmpty }) => isGroupEmpty !== true)
     const ownCommits = ofGroup.filter(({ isUnchanged }) => isUnchanged !== true)
     if (ofGroup.length === 0 || commits.length <= ownCommits.length) return []
-    this.#lastPlaces ??= new GroupPlaces(commits)
+    const all = this.#placesOfLastGroup()
     const own = new GroupPlaces(ownCommits)
-    return ofGroup.flatMap(placesOf).filter((path) => this.#lastPlaces!.touching(path) > own.touching(path))
+    return ofGroup.flatMap(placesOf).filter((path) => all.touching(path) > own.touching(path))
+  }
+
+  /** From when the last group is told: whether it wrote all that is at a place now. */
+  isNewInGroup(place: Path): boolean {
+    return this.#placesOfLastGroup().wroteAllAt(place, this.#store.flushed)
+  }
+
+  #placesOfLastGroup(): GroupPlaces {
+    this.#lastPlaces ??= new GroupPlaces(this.#lastGroup)
+    return this.#lastPlaces
   }
 
   /** The paths of priorities that there are now above what some entries delete. */
@@ -645,6 +655,8 @@ export class Database {
 
   #publish(commits: readonly Commit[]): void {
     const revision = commits[commits.length - 1]!.revision
+    this.#lastGroup = commits
+    this.#lastPlaces = null
     try {
       const touched = this.#touchedBy(commits)
       this.#conflation.published(touched, revision)
@@ -654,8 +666,6 @@ export class Database {
       // Whatever went wrong: reads wait until what is flushed counts as published.
       this.#publishedRevision = revision
     }
-    this.#lastGroup = commits
-    this.#lastPlaces = null
     this.#resumes.published(commits)
     this.#garbage.wake()
     this.#indexes.wake()

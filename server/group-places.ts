@@ -1,9 +1,6 @@
-/**
- * Group places: how many commits of a group wrote at, above or below a path. Made for the sessions whose own writes are
- * in the group, once for all of them.
- */
+/** Group places: where the commits of a group wrote. Made for the sessions that ask, once for all of them. */
 import type { Path } from '../protocol/index.ts'
-import type { Entry } from './store/store.ts'
+import type { Entry, TreeView } from './store/store.ts'
 
 interface Count {
   commits: number
@@ -37,6 +34,19 @@ export class GroupPlaces {
       commits += this.#at.get(place)?.commits ?? 0
     }
     return commits + (this.#below.get(place)?.commits ?? 0)
+  }
+
+  /** Whether they wrote all that there is at a path in `after`, the state they left. */
+  wroteAllAt(path: Path, after: TreeView): boolean {
+    let place = ''
+    if (this.#at.has(place)) return true
+    for (const key of path) {
+      place = `${place}/${key}`
+      if (this.#at.has(place)) return true
+    }
+    if (!this.#below.has(place)) return false
+    for (const key of after.keys(path)) if (!this.wroteAllAt([...path, key], after)) return false
+    return true
   }
 }
 

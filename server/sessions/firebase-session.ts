@@ -10,20 +10,19 @@ import { closeReasons, isAtOrAbove, type Path, RequestError, type Value } from '
 import type { Verified, Verifier } from '../auth.ts'
 import type { Behind, Database, Missed } from '../database.ts'
 import { anonymous, type Identity } from '../identity.ts'
-import type { Listener, Subscriber } from '../listeners/listener.ts'
+import type { Subscriber } from '../listeners/listener.ts'
 import type { LiveQuery } from '../listeners/listener-tree.ts'
 import type { Write, WriteOrigin } from '../log/log.ts'
 import { isHashOf, isSmall } from '../node-hash.ts'
 import type { OnDisconnect } from '../on-disconnect.ts'
-import { locationOf } from '../write-entries.ts'
 import { Budget, type BudgetLimits } from './budget.ts'
 import { Expiry } from './expiry.ts'
 import { FrameJoiner, FramingError } from './firebase-framing.ts'
+import { type Listen, listenKey, messagesOf, wholeValue } from './firebase-listen.ts'
 import {
   answer,
   authRevoked,
   complaint,
-  dataPush,
   debugText,
   type FromClient,
   hello,
@@ -36,9 +35,10 @@ import {
   type Writing,
 } from './firebase-messages.ts'
 import { type HeldAnswer, Outbox, type OutboxLimits } from './firebase-outbox.ts'
-import { catchUpPushes, type FirebaseWire, pushTag, type Receiver } from './firebase-wire.ts'
+import type { FirebaseWire, Receiver } from './firebase-wire.ts'
 import type { SessionCounters } from './native-session.ts'
 import { RequestLine, type RequestServer } from './request-line.ts'
+import { Retelling, type Retold } from './retelling.ts'
 import type { Sink } from './sink.ts'
 import type { Turns } from './turns.ts'
 import type { WaitingRoom } from './waiting-room.ts'
@@ -82,41 +82,20 @@ export interface FirebaseSessionOptions {
   afterwards: Promise<void> | null
 }
 
-interface Listen {
-  path: Path
-  tag: number | null
-  wireQuery: unknown
-  listener: Listener
-  /** Its `ok`, while it waits for the client to catch up. */
-  heldAnswer: { number: number; answer: HeldAnswer } | null
-}
-
 interface Numbered {
   number: number
   request: Request
 }
 
-/** What a listen is to be told again. */
-interface Owed {
-  /** Places it may show otherwise than they are; its own path alone for all it shows. */
-  readonly places: readonly Path[]
-  /** Places its client wrote, which it may show though its window does not. */
-  readonly own: readonly Path[]
-}
-
-/** Stands in line with the requests, for as long as listens are owed something. */
+/** Stands in line with the requests, for as long as listens are to be told again. */
 const TELL = 'tell'
 
 type Task = Numbered | typeof TELL
 
 /** Clients come back with the hash of all they hold: hashing more would keep a thousand of them waiting. */
 const HASHED_LEAVES_MAX = 5000
-/** Places kept for a listen that is owed something; with more it is told all it shows. */
-const OWED_MAX = 1000
-/** Telling listens again holds the loop for everyone: after this long the rest waits for its turn. */
-const TELL_MS = 2
 
-export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, RequestServer<Task> {
+export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Retold, RequestServer<Task> {
   readonly id: string
   readonly sink: Sink
   readonly #context: FirebaseSessionContext
@@ -124,6 +103,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
   readonly #database: Database
   readonly #joiner: FrameJoiner
   readonly #outbox: Outbox
+  readonly #retelling: Retelling
   readonly #budget: Budget
   readonly #line: RequestLine<Task>
   readonly #listens = new Map<string, Listen>()
@@ -136,9 +116,6 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
   #answers: string[] = []
   /** Own writes of the group being settled. */
   #settled: Write[] = []
-  /** Listens to be told again, once answers have left. */
-  readonly #owed = new Map<Listen, Owed>()
-  #isTellInLine = false
   /** What the client shows at or below an empty place may be from a listen that has ended, or an onDisconnect it guessed at. */
   #mayHoldOld: boolean
   #expiry: Expiry | null = null
@@ -158,6 +135,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
     this.#budget = new Budget(context.limits)
     this.#line = new RequestLine(context, sink, this)
     this.#outbox = new Outbox(sink, context.limits, () => this.#becameSlow())
+    this.#retelling = new Retelling(context.database, this.#outbox, this)
   }
 
   get wire(): FirebaseWire {
@@ -225,7 +203,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
       this.wire.subscribe(listener.live, tag, this)
     }
     this.#behind.clear()
-    this.sink.cork(() => this.#tellOwed())
+    this.sink.cork(() => this.#retelling.tell())
     this.#line.work()
   }
 
@@ -277,6 +255,24 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
     this.#outbox.trySend(message)
   }
 
+  toldOfDeletion(live: LiveQuery): void {
+    this.#retelling.oweWindowsAbove(live)
+  }
+
+  // Retold
+
+  get listens(): Iterable<Listen> {
+    return this.#listens.values()
+  }
+
+  standInLine(): void {
+    if (!this.#isClosed) this.#line.accept(TELL, 0)
+  }
+
+  outgrown(listen: Listen, error: RequestError): void {
+    this.#end(listen, true, error)
+  }
+
   // Subscriber
 
   canceled(live: LiveQuery, error: RequestError): void {
@@ -314,90 +310,17 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
 
   groupSettled(): void {
     const answers = this.#answers
+    const settled = this.#settled
     this.#answers = []
+    this.#settled = []
     if (!this.#isClosed && answers.length > 0) {
       this.sink.cork(() => {
         for (const text of answers) this.#outbox.send(text)
-        this.#oweContended()
-        this.#tellOwed()
+        this.#retelling.oweContended(settled)
+        this.#retelling.tell()
       })
     }
     this.#line.work()
-  }
-
-  /**
-   * Pushes of a group come before the answers to its writes. A client that is told of a later write before its own is
-   * answered goes on showing its own where the later one left nothing, or a leaf above, or what has come to lie outside a
-   * window; and where its own deletion emptied a place that another fills, it has forgotten the priority.
-   */
-  #oweContended(): void {
-    const settled = this.#settled
-    this.#settled = []
-    if (settled.length === 0) return
-    const own = settled.flatMap(placesOf)
-    // What is held back comes behind all that others write until then.
-    const met = this.#outbox.isSlow ? own : this.#database.contended(settled, placesOf)
-    const ranked = this.#database.prioritiesAbove(settled.flatMap(({ entries }) => entries))
-    const contended = [...met, ...ranked]
-    for (const listen of this.#listens.values()) {
-      const { path, listener } = listen
-      if (contended.length === 0 && listener.live.window === null) continue
-      const isWithin = (place: Path): boolean => isAtOrAbove(path, place)
-      const isAbove = contended.some((place) => isAtOrAbove(place, path))
-      const places = isAbove ? [path] : contended.filter(isWithin)
-      const ownWithin = isAbove || listener.live.window === null ? [] : own.filter(isWithin)
-      if (places.length + ownWithin.length > 0) this.#owe(listen, { places, own: ownWithin })
-    }
-  }
-
-  #owe(listen: Listen, more: Owed): void {
-    const before = this.#owed.get(listen)
-    if (before?.places[0] === listen.path) return
-    const places = before === undefined ? more.places : before.places.concat(more.places)
-    const own = before === undefined ? more.own : before.own.concat(more.own)
-    const isWhole = more.places[0] === listen.path || places.length + own.length > OWED_MAX
-    this.#owed.set(listen, isWhole ? { places: [listen.path], own: [] } : { places, own })
-  }
-
-  /**
-   * Each listen is told what is there by then, so it does not matter when. One that was told is owed nothing more: to begin
-   * anew wherever the socket is full would never come to an end.
-   */
-  #tellOwed(): void {
-    const untilMs = performance.now() + TELL_MS
-    for (const [listen, owed] of this.#owed) {
-      if (this.#outbox.isSlow) return
-      if (!this.#database.isReadable || performance.now() > untilMs) break
-      this.#owed.delete(listen)
-      try {
-        const unsent = this.#toldAgain(listen, owed).findIndex((message) => !this.#outbox.trySend(message))
-        if (unsent < 0) continue
-        // A whole value is one message, and goes on where it was broken off.
-        this.#owed.set(listen, unsent === 0 ? owed : { places: [listen.path], own: [] })
-        return
-      } catch (error) {
-        if (!(error instanceof RequestError)) throw error
-        this.#end(listen, true, error)
-      }
-    }
-    if (this.#owed.size === 0 || this.#isTellInLine) return
-    this.#isTellInLine = true
-    // Not within the turn that was used up.
-    setImmediate(() => {
-      if (!this.#isClosed) this.#line.accept(TELL, 0)
-    })
-  }
-
-  /** @throws {RequestError} `too_large` */
-  #toldAgain({ path, tag, listener }: Listen, { places, own }: Owed): string[] {
-    const { live } = listener
-    const unshown = this.#database.unshown(listener, own)
-    if (places.length === 0) {
-      const step = unshown.flatMap((key) => [key, null])
-      return catchUpPushes(live, step, tag)
-    }
-    const all = places.concat(unshown.map((key) => [...path, key]))
-    return messagesOf(live, this.#database.current(listener, all), tag)
   }
 
   #accept(numbered: Numbered, units: number): void {
@@ -419,7 +342,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
   }
 
   mustWait(task: Task): boolean {
-    if (task === TELL) return false
+    if (task === TELL) return this.#mustWaitToRead()
     const { action } = task.request
     if (this.#parkedBy > 0) return true
     // What was written before goes to a listen that ends, too: the client keeps what it was told for one within it.
@@ -427,6 +350,10 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
     if (this.#unsettledWrites > 0) return true
     // An answer that would be held back is not made before the client reads: a request takes less memory.
     if (action === 'get' && this.#outbox.isSlow) return true
+    return this.#mustWaitToRead()
+  }
+
+  #mustWaitToRead(): boolean {
     if (this.#database.isReadable) return false
     setImmediate(() => this.#line.work())
     return true
@@ -460,8 +387,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
 
   serve(task: Task, units: number): void {
     if (task === TELL) {
-      this.#isTellInLine = false
-      this.sink.cork(() => this.#tellOwed())
+      this.sink.cork(() => this.#retelling.takeTurn())
       return
     }
     const { number, request } = task
@@ -593,33 +519,16 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
     this.#mayHoldOld = true
     const wasWhole = tag !== null && listen.listener.live.window === null
     this.#drop(listen, true)
-    // What it was told without a tag is in the windows at and below it, too, and nobody keeps that current any more.
-    if (wasWhole) this.#refillWindows(path)
-  }
-
-  #refillWindows(path: Path): void {
-    const whole = new Set<string>()
-    for (const { path, tag } of this.#listens.values()) if (tag === null) whole.add(path.join('/'))
-    const isCovered = (at: Path): boolean => {
-      for (let length = 0; length <= at.length; length++) {
-        if (whole.has(at.slice(0, length).join('/'))) return true
-      }
-      return false
-    }
-    for (const listen of this.#listens.values()) {
-      const { live } = listen.listener
-      // One within a listen to the whole is about to end, and goes on by what that one is told.
-      if (live.window === null || !isAtOrAbove(path, live.path) || isCovered(live.path)) continue
-      this.#owe(listen, { places: [listen.path], own: [] })
-    }
-    this.#tellOwed()
+    if (!wasWhole) return
+    this.#retelling.oweWindowsBelow(path)
+    this.#retelling.tell()
   }
 
   /** No more pushes of this listen. */
   #drop(listen: Listen, isKnownToDatabase: boolean): void {
     const { path, tag, listener } = listen
     this.#listens.delete(listenKey(path, tag))
-    this.#owed.delete(listen)
+    this.#retelling.forget(listen)
     if (this.#behind.get(listen)) this.#database.caughtUp(listener)
     if (!this.#behind.delete(listen)) this.wire.unsubscribe(listener.live, tag, this)
     if (isKnownToDatabase) this.#database.unlisten(listener)
@@ -714,27 +623,36 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
     }
   }
 
-  /** What the client lacks, listen by listen: the latest of each place that changed, or the whole value. */
+  /**
+   * What the client lacks, listen by listen: the latest of each place that changed, or the whole value. Windows come first: a
+   * child that were emptied by what a listen below is told would leave them, and not come back by what they are told of it.
+   */
   *#missed(): Iterator<string> {
-    for (const [listen, behind] of this.#behind) {
-      const { listener, tag } = listen
-      let missed: Missed
-      try {
-        missed =
-          behind === null ? this.#database.snapshotOf(listener) : this.#database.missed(behind, listener)
-      } catch (error) {
-        if (!(error instanceof RequestError)) throw error
-        // Its value has grown past what one read may take: this listen ends, the others go on.
-        this.#end(listen, true, error)
-        continue
+    const isWindow = ({ listener }: Listen): boolean => listener.live.window !== null
+    for (const areWindows of [true, false]) {
+      for (const [listen, behind] of this.#behind) {
+        if (isWindow(listen) === areWindows) yield* this.#missedOf(listen, behind)
       }
-      const messages = messagesOf(listener.live, missed, tag)
-      const last = messages.pop()
-      yield* messages
-      // What is taken from here leaves before all else: from now on the listen lacks only what comes after.
-      this.#behind.set(listen, this.#toldUpTo(missed.revision, listen, behind))
-      if (last !== undefined) yield last
     }
+  }
+
+  *#missedOf(listen: Listen, behind: Behind | null): Iterable<string> {
+    const { listener, tag } = listen
+    let missed: Missed
+    try {
+      missed = behind === null ? this.#database.snapshotOf(listener) : this.#database.missed(behind, listener)
+    } catch (error) {
+      if (!(error instanceof RequestError)) throw error
+      // Its value has grown past what one read may take: this listen ends, the others go on.
+      this.#end(listen, true, error)
+      return
+    }
+    const messages = messagesOf(listener.live, missed, tag)
+    const last = messages.pop()
+    yield* messages
+    // What is taken from here leaves before all else: from now on the listen lacks only what comes after.
+    this.#behind.set(listen, this.#toldUpTo(missed.revision, listen, behind))
+    if (last !== undefined) yield last
   }
 
   #toldUpTo(revision: number, listen: Listen, behind: Behind | null): Behind {
@@ -746,25 +664,9 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Reque
   }
 }
 
-function messagesOf(live: LiveQuery, missed: Missed, tag: number | null): string[] {
-  return 'value' in missed ? [wholeValue(live, missed.value, tag)] : catchUpPushes(live, missed.step, tag)
-}
-
-function placesOf({ entries }: Write): Path[] {
-  return entries.map(locationOf)
-}
-
-function wholeValue(live: LiveQuery, value: Value, tag: number | null): string {
-  return dataPush(live.pathText, value, pushTag(live, tag))
-}
-
 /** Whether the client has the value already, as far as it is worth finding out. */
 function isHeld(hash: string, value: Value): boolean {
   return hash === '' ? value === null : isSmall(value, HASHED_LEAVES_MAX) && isHashOf(hash, value)
-}
-
-function listenKey(path: Path, tag: number | null): string {
-  return `${tag ?? ''}/${path.join('/')}`
 }
 
 function unreachable(message: never): never {

@@ -23,6 +23,8 @@ export interface Receiver {
   readonly sink: Sink
   /** A push too long for one frame: its pieces may not be dropped one by one, as frames of a topic are. */
   push(message: string): void
+  /** Something of a query was told, without a tag, to be gone. */
+  toldOfDeletion(live: LiveQuery): void
 }
 
 export class FirebaseWire implements Wire {
@@ -71,6 +73,8 @@ export class FirebaseWire implements Wire {
       if (areMany && messages.every(({ length }) => length <= PIECE_UNITS_MAX)) {
         this.#sendTogether(receivers, messages)
       } else for (const message of messages) this.#send(live, tag, receivers, message)
+      if (pushTag(live, tag) !== null || !steps.some((step) => step.includes(null))) continue
+      for (const receiver of [...receivers]) receiver.toldOfDeletion(live)
     }
   }
 

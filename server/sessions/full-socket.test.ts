@@ -225,3 +225,24 @@ test('updates of very many places by a client that does not read are answered li
 
   expect(messagesOf(sink)).toContain('{"r":26,"b":{"s":"ok"')
 })
+
+test('a window is told what its client missed before a part of a child is told to be gone', async (t) => {
+  const { firebase, database } = await prepare(t)
+  const [{ sink, send, session }, writer] = [firebase(), firebase()]
+  writer.send(1, 'p', { p: '/rooms/a/open', d: 1 })
+  await database.idle()
+  send(2, 'q', { p: '/rooms/a/open', h: '' })
+  send(3, 'q', { p: '/rooms', q: { i: '.key', l: 2, vf: 'r' }, t: 7, h: '' })
+  await expect.poll(() => sink.topics.size).toBe(2)
+
+  sink.bufferedBytes = FULL_BYTES
+  session.dropped()
+  writer.send(4, 'm', { p: '/rooms/a', d: { open: null, closed: 1 } })
+  await database.idle()
+  sink.frames.length = 0
+  sink.bufferedBytes = 0
+  session.drained()
+
+  const pushes = sink.frames.map((frame) => JSON.parse(String(frame)).d).filter(({ a }) => a !== undefined)
+  expect(pushes.map(({ b }) => b.p)).toEqual(['rooms', 'rooms/a/open'])
+})

@@ -302,7 +302,6 @@ class Watch {
   shown: Shown[] = []
   problem: string | null = null
   canceled: Error | null = null
-  isTorn = false
   #children: [key: string, json: string][] = []
   #batch = new Set<EventName>()
   readonly #stops: (() => void)[]
@@ -480,7 +479,6 @@ async function run(t: Cleanup, seed: number, steps: number): Promise<void> {
       const watch = new Watch(random.of([...listening, ...listening, admin]), anyAsked(random, mayBeLeaves))
       log.push(`listen ${watch.what}`)
       watches.push(watch)
-      for (const each of watches) each.isTorn ||= isTornBetween(each, watches)
     }
   }
   /** All that was written has been answered: what was pushed before is heard once the next answer is. */
@@ -496,7 +494,7 @@ async function run(t: Cleanup, seed: number, steps: number): Promise<void> {
       const { asked, shown, what } = watch
       complain(`${what} was canceled`, watch.canceled, null)
       complain(what, watch.problem, null)
-      if (watch.isTorn || isPickedBySdk(watch.client, asked, watches)) {
+      if (isPickedBySdk(watch.client, asked, watches)) {
         watch.shown = shown.slice(-1)
         continue
       }
@@ -632,20 +630,6 @@ function isPickedBySdk(client: string, asked: Asked, watches: readonly Watch[]):
     const isWholeHeld = other.query === null || isWhole(other.query) || isUnindexed(other.query)
     const isElse = watch.client === client && other !== asked
     return isElse && isWholeHeld && other.path.every((key, i) => key === path[i])
-  })
-}
-
-/**
- * A window with a listen below it that is told without a tag, so that the window hears of that, too: of writes of one moment one
- * listen is told all, then the next, and a child that is nothing in between is not taken up again (docs/firebase.md).
- */
-function isTornBetween({ client, asked: { path, query } }: Watch, watches: readonly Watch[]): boolean {
-  if (query === null || isWhole(query)) return false
-  return watches.some((watch) => {
-    const { asked } = watch
-    const isUntagged = asked.query === null || isWhole(asked.query) || isUnindexed(asked.query)
-    const isBelow = asked.path.length > path.length && path.every((key, i) => key === asked.path[i])
-    return watch.client === client && isUntagged && isBelow
   })
 }
 

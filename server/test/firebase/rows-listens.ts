@@ -151,4 +151,19 @@ export const listenRows: readonly Row[] = [
       expect(Object.keys(heard.last)).toHaveLength(12)
     },
   },
+  {
+    name: 'a window goes on showing a child whose one part, which is listened to as well, gives way to another',
+    async run({ open }) {
+      const [writer, reader] = [await open(), await open()]
+      await writer.set('rooms', { a: { open: 1 }, b: { open: 2 } })
+      const rooms = await listen(reader, 'rooms', ['orderByKey'], ['limitToLast', 2])
+      const part = await listen(reader, 'rooms/a/open')
+
+      await writer.update('rooms/a', { open: null, closed: 3 })
+      await part.until(({ last }) => last === null)
+      await reader.get('elsewhere')
+
+      expect(rooms.last).toEqual({ a: { closed: 3 }, b: { open: 2 } })
+    },
+  },
 ]

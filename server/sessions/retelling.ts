@@ -1,0 +1,176 @@
+/**
+ * Retelling: which listens of a Firebase client are told again what is there, since the client, by what it was told and
+ * in which order, may show something else. It is told in turns, so that nobody else waits for it.
+ */
+import { isAtOrAbove, type Path, RequestError } from '../../protocol/index.ts'
+import type { Database } from '../database.ts'
+import type { LiveQuery } from '../listeners/listener-tree.ts'
+import type { Write } from '../log/log.ts'
+import { locationOf } from '../write-entries.ts'
+import { type Listen, messagesOf } from './firebase-listen.ts'
+import type { Outbox } from './firebase-outbox.ts'
+import { catchUpPushes } from './firebase-wire.ts'
+
+/** The session that the listens belong to. */
+export interface Retold {
+  readonly listens: Iterable<Listen>
+  /** Asks for a turn to tell the rest in. */
+  standInLine(): void
+  /** The listen shows more than one read may take. */
+  outgrown(listen: Listen, error: RequestError): void
+}
+
+/** What a listen is to be told again. */
+interface Owed {
+  /** Places it may show otherwise than they are; its own path alone for all it shows. */
+  readonly places: readonly Path[]
+  /** Places its client wrote, which it may show though its window does not. */
+  readonly own: readonly Path[]
+}
+
+/** Places kept for a listen that is owed something; with more it is told all it shows. */
+const OWED_MAX = 1000
+/** Telling listens again holds the loop for everyone: after this long the rest waits for its turn. */
+const TELL_MS = 2
+
+export class Retelling {
+  readonly #database: Database
+  readonly #outbox: Outbox
+  readonly #session: Retold
+  readonly #owed = new Map<Listen, Owed>()
+  #isInLine = false
+
+  constructor(database: Database, outbox: Outbox, session: Retold) {
+    this.#database = database
+    this.#outbox = outbox
+    this.#session = session
+  }
+
+  /**
+   * After the answers to these writes of the client's own. Pushes of a group come before them: a client that is told of a later
+   * write before its own is answered goes on showing its own where the later one left nothing, or a leaf above, or what
+   * has come to lie outside a window; and where its own deletion emptied a place that another fills, it has forgotten the
+   * priority.
+   */
+  oweContended(settled: readonly Write[]): void {
+    if (settled.length === 0) return
+    const own = settled.flatMap(placesOf)
+    // What is held back comes behind all that others write until then.
+    const met = this.#outbox.isSlow ? own : this.#database.contended(settled, placesOf)
+    const ranked = this.#database.prioritiesAbove(settled.flatMap(({ entries }) => entries))
+    const contended = [...met, ...ranked]
+    for (const listen of this.#session.listens) {
+      const { path, listener } = listen
+      if (contended.length === 0 && listener.live.window === null) continue
+      const isWithin = (place: Path): boolean => isAtOrAbove(path, place)
+      const isAbove = contended.some((place) => isAtOrAbove(place, path))
+      const places = isAbove ? [path] : contended.filter(isWithin)
+      const ownWithin = isAbove || listener.live.window === null ? [] : own.filter(isWithin)
+      if (places.length + ownWithin.length > 0) this.#owe(listen, { places, own: ownWithin })
+    }
+  }
+
+  /**
+   * After a listen to the whole of `path` has ended. What it was told without a tag is in the windows at and below it, too, and
+   * nobody keeps that current any more.
+   */
+  oweWindowsBelow(path: Path): void {
+    const whole = new Set<string>()
+    for (const { path, tag } of this.#session.listens) if (tag === null) whole.add(path.join('/'))
+    const isCovered = (at: Path): boolean => {
+      for (let length = 0; length <= at.length; length++) {
+        if (whole.has(at.slice(0, length).join('/'))) return true
+      }
+      return false
+    }
+    for (const listen of this.#session.listens) {
+      const { live } = listen.listener
+      // One within a listen to the whole is about to end, and goes on by what that one is told.
+      if (live.window === null || !isAtOrAbove(path, live.path) || isCovered(live.path)) continue
+      this.#owe(listen, { places: [listen.path], own: [] })
+    }
+  }
+
+  /**
+   * While a group is told, after a deletion in what is listened to without a tag. Windows above take it in, too, before what they
+   * are told of the group themselves: a child in which nothing else was before leaves them, and does not come back by what
+   * they are told of a place deep in it.
+   */
+  oweWindowsAbove({ path }: LiveQuery): void {
+    for (const listen of this.#session.listens) {
+      const isAbove = listen.path.length < path.length && isAtOrAbove(listen.path, path)
+      if (!isAbove || listen.listener.live.window === null) continue
+      const child = path.slice(0, listen.path.length + 1)
+      if (this.#database.isNewInGroup(child)) this.#owe(listen, { places: [child], own: [] })
+    }
+    // Once the rest of the group is told, and before what is asked then.
+    if (this.#owed.size > 0) this.#standInLine()
+  }
+
+  #owe(listen: Listen, more: Owed): void {
+    const before = this.#owed.get(listen)
+    if (before?.places[0] === listen.path) return
+    const places = before === undefined ? more.places : before.places.concat(more.places)
+    const own = before === undefined ? more.own : before.own.concat(more.own)
+    const isWhole = more.places[0] === listen.path || places.length + own.length > OWED_MAX
+    this.#owed.set(listen, isWhole ? { places: [listen.path], own: [] } : { places, own })
+  }
+
+  /** The listen is over. */
+  forget(listen: Listen): void {
+    this.#owed.delete(listen)
+  }
+
+  /** The turn that was asked for. */
+  takeTurn(): void {
+    this.#isInLine = false
+    this.tell()
+  }
+
+  /**
+   * Each listen is told what is there by then, so it does not matter when. One that was told is owed nothing more: to begin
+   * anew wherever the socket is full would never come to an end.
+   */
+  tell(): void {
+    const untilMs = performance.now() + TELL_MS
+    for (const [listen, owed] of this.#owed) {
+      if (this.#outbox.isSlow) return
+      if (!this.#database.isReadable || performance.now() > untilMs) break
+      this.#owed.delete(listen)
+      try {
+        const unsent = this.#toldAgain(listen, owed).findIndex((message) => !this.#outbox.trySend(message))
+        if (unsent < 0) continue
+        // A whole value is one message, and goes on where it was broken off.
+        this.#owed.set(listen, unsent === 0 ? owed : { places: [listen.path], own: [] })
+        return
+      } catch (error) {
+        if (!(error instanceof RequestError)) throw error
+        this.#session.outgrown(listen, error)
+      }
+    }
+    // Not within the turn that was used up.
+    if (this.#owed.size > 0) setImmediate(() => this.#standInLine())
+  }
+
+  #standInLine(): void {
+    if (this.#isInLine) return
+    this.#isInLine = true
+    this.#session.standInLine()
+  }
+
+  /** @throws {RequestError} `too_large` */
+  #toldAgain({ path, tag, listener }: Listen, { places, own }: Owed): string[] {
+    const { live } = listener
+    const unshown = this.#database.unshown(listener, own)
+    if (places.length === 0) {
+      const step = unshown.flatMap((key) => [key, null])
+      return catchUpPushes(live, step, tag)
+    }
+    const all = places.concat(unshown.map((key) => [...path, key]))
+    return messagesOf(live, this.#database.current(listener, all), tag)
+  }
+}
+
+function placesOf({ entries }: Write): Path[] {
+  return entries.map(locationOf)
+}
