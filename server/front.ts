@@ -10,9 +10,9 @@ import type { Metrics } from './metrics.ts'
 import { randomId } from './random-id.ts'
 import { LongPollTopics } from './sessions/long-poll.ts'
 import { NativeSession, type NativeSessionContext } from './sessions/native-session.ts'
+import { NativeSnapshots } from './sessions/native-snapshots.ts'
 import { OpenSessions } from './sessions/open-sessions.ts'
 import type { Publisher } from './sessions/sink.ts'
-import { SnapshotCache } from './sessions/snapshot-cache.ts'
 import { Turns } from './sessions/turns.ts'
 import { WaitingRoom } from './sessions/waiting-room.ts'
 import { FirebaseService, firebaseRoute } from './transport/firebase-route.ts'
@@ -198,7 +198,7 @@ function nativeRoute(parts: NativeRouteParts): WebSocketRoute {
         logger.debug({ connection: session.id }, 'connection closed')
       }
       const { counters } = metrics
-      const snapshots = new SnapshotCache()
+      const snapshots = new NativeSnapshots()
       database.addWire(snapshots)
       context = {
         ...{ database, wire, snapshots, turns, waitingRoom, onDisconnect, presence, verifier },

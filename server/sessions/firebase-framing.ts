@@ -64,6 +64,11 @@ export class FrameJoiner {
   }
 }
 
+/** The frames of one message, in bytes. */
+export function encodedFrames(message: string): Buffer[] {
+  return framesOf(message).map((frame) => Buffer.from(frame))
+}
+
 /** The frames of one message. A surrogate pair is never cut: each half alone has no UTF-8. */
 export function framesOf(message: string): string[] {
   if (message.length <= PIECE_UNITS_MAX) return [message]

@@ -6,7 +6,7 @@
  * INVARIANT: an answer leaves after the data it speaks of.
  */
 import { closeReasons } from '../../protocol/index.ts'
-import { framesOf } from './firebase-framing.ts'
+import { encodedFrames } from './firebase-framing.ts'
 import type { Sink } from './sink.ts'
 
 export interface OutboxLimits {
@@ -29,6 +29,7 @@ export class Outbox {
   readonly #becameSlow: () => void
   /** Frames of a message whose first ones have left. */
   #begun: Buffer[] = []
+  #begunBytes = 0
   #held: HeldAnswer[] = []
   #heldUnits = 0
   #deadline: NodeJS.Timeout | null = null
@@ -39,6 +40,11 @@ export class Outbox {
     this.#sink = sink
     this.#limits = limits
     this.#becameSlow = becameSlow
+  }
+
+  /** Of the value that is under way. */
+  get unsentBytes(): number {
+    return this.#sink.bufferedBytes + this.#begunBytes
   }
 
   get isSlow(): boolean {
@@ -52,7 +58,12 @@ export class Outbox {
 
   /** @returns Whether the message is on its way; if not, the client is slow now. */
   trySend(text: string): boolean {
-    if (!this.#isSlow && this.#hasRoom && this.#begin(text)) return true
+    return this.trySendFrames(() => encodedFrames(text))
+  }
+
+  /** @param made The frames of one message, which may be others' as well. */
+  trySendFrames(made: () => readonly Buffer[]): boolean {
+    if (!this.#isSlow && this.#hasRoom && this.#begin(made())) return true
     this.becomeSlow()
     return false
   }
@@ -92,13 +103,14 @@ export class Outbox {
       if (!this.#hasRoom) return false
       const next = values.next()
       if (next.done === true) break
-      if (!this.#begin(next.value)) this.#begun = framesOf(next.value).map((frame) => Buffer.from(frame))
+      const frames = encodedFrames(next.value)
+      if (!this.#begin(frames)) this.#keep(frames)
       if (this.#begun.length > 0) return false
     }
     while (this.#held.length > 0) {
       if (!this.#hasRoom) return false
       const { text } = this.#held[0]!
-      if (!this.#begin(text)) return false
+      if (!this.#begin(encodedFrames(text))) return false
       this.#held.shift()
       this.#heldUnits -= text.length
       if (this.#begun.length > 0) return false
@@ -119,24 +131,27 @@ export class Outbox {
   }
 
   /** @returns False when not even the first frame was taken. */
-  #begin(text: string): boolean {
-    const frames = framesOf(text)
+  #begin(frames: readonly Buffer[]): boolean {
     for (let i = 0; i < frames.length; i++) {
-      const bytes = Buffer.from(frames[i]!)
-      if ((i === 0 || this.#hasRoom) && this.#sink.send(bytes)) continue
+      if ((i === 0 || this.#hasRoom) && this.#sink.send(frames[i]!)) continue
       if (i === 0) return false
-      this.#begun = frames.slice(i).map((frame) => Buffer.from(frame))
+      this.#keep(frames.slice(i))
       this.becomeSlow()
       break
     }
     return true
   }
 
+  #keep(frames: readonly Buffer[]): void {
+    this.#begun = [...frames]
+    this.#begunBytes = frames.reduce((sum, { length }) => sum + length, 0)
+  }
+
   /** @returns Whether the message that was begun has left. */
   #goOn(): boolean {
     while (this.#begun.length > 0) {
       if (!this.#hasRoom || !this.#sink.send(this.#begun[0]!)) return false
-      this.#begun.shift()
+      this.#begunBytes -= this.#begun.shift()!.length
     }
     return true
   }

@@ -18,7 +18,7 @@ import type { OnDisconnect } from '../on-disconnect.ts'
 import { Budget, type BudgetLimits } from './budget.ts'
 import { Expiry } from './expiry.ts'
 import { FrameJoiner, FramingError } from './firebase-framing.ts'
-import { type Listen, listenKey, messagesOf, wholeValue } from './firebase-listen.ts'
+import { type Listen, listenKey, messagesOf } from './firebase-listen.ts'
 import {
   answer,
   authRevoked,
@@ -35,6 +35,7 @@ import {
   type Writing,
 } from './firebase-messages.ts'
 import { type HeldAnswer, Outbox, type OutboxLimits } from './firebase-outbox.ts'
+import type { FirebaseSnapshots } from './firebase-snapshots.ts'
 import type { FirebaseWire, Receiver } from './firebase-wire.ts'
 import type { SessionCounters } from './native-session.ts'
 import { RequestLine, type RequestServer } from './request-line.ts'
@@ -53,6 +54,7 @@ export interface FirebaseSessionLimits extends OutboxLimits, BudgetLimits {
 export interface FirebaseSessionContext {
   database: Database
   wire: FirebaseWire
+  snapshots: FirebaseSnapshots
   onDisconnect: OnDisconnect
   verifier: Verifier
   nowMs(): number
@@ -187,7 +189,11 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Retol
 
   /** The socket took some of what was waiting. */
   drained(): void {
+    this.#catchUp()
     this.#line.drained()
+  }
+
+  #catchUp(): void {
     if (this.#isClosed || !this.#outbox.mayCatchUp) return
     if (!this.#database.isReadable) {
       setImmediate(() => this.drained())
@@ -332,6 +338,10 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Retol
   }
 
   // RequestServer
+
+  get unsentBytes(): number {
+    return this.#outbox.unsentBytes
+  }
 
   isCostly(task: Task): boolean {
     if (task === TELL) return true
@@ -481,14 +491,21 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Retol
     }
     // Listening again under the same tag starts it anew.
     this.#unlisten(path, tag)
-    const { listener, value, warning } = this.#database.listen(this, path, query)
+    const { snapshots } = this.#context
+    const isFresh = hash === ''
+    const { listener, value, warning } = this.#database.listen(this, path, query, {
+      isKnown: (live) => isFresh && snapshots.framesOf(live, tag) !== undefined,
+    })
+    const { live } = listener
     const ok = answer(number, warning === null ? {} : { w: [warning] })
     const listen: Listen = { path, tag, wireQuery, listener, heldAnswer: null }
-    const isKnown = isHeld(hash, value) && !this.#mustBeTold(value, tag, path)
+    const isKnown = value !== undefined && isHeld(hash, value) && !this.#mustBeTold(value, tag, path)
     // Until its `ok` a client ignores changes to what it has already: if that cannot leave now, the value is owed, too.
-    const isWithClient = this.#outbox.trySend(isKnown ? ok : wholeValue(listener.live, value, tag))
+    const isWithClient = isKnown
+      ? this.#outbox.trySend(ok)
+      : this.#outbox.trySendFrames(() => snapshots.framesOf(live, tag) ?? snapshots.made(live, tag, value!))
     this.#listens.set(key, listen)
-    if (!this.#outbox.isSlow) this.wire.subscribe(listener.live, tag, this)
+    if (!this.#outbox.isSlow) this.wire.subscribe(live, tag, this)
     else this.#behind.set(listen, isWithClient ? this.#database.fallsBehind(listener) : null)
     if (isWithClient) {
       if (!isKnown) this.#send(ok)

@@ -40,6 +40,7 @@ import {
   storeOptions,
 } from '../test/random-groups.ts'
 import { FirebaseSession, type FirebaseSessionContext } from './firebase-session.ts'
+import { FirebaseSnapshots } from './firebase-snapshots.ts'
 import { FirebaseWire } from './firebase-wire.ts'
 import type { Publisher, Sink } from './sink.ts'
 import { Turns } from './turns.ts'
@@ -279,10 +280,12 @@ async function follow(
   } as ConstructorParameters<typeof Database>[0])
   const hub = new Hub()
   const wire = new FirebaseWire('test', hub, { deliveries: 0, deliveredBytes: 0 } as never)
-  database.addWire(wire)
+  const snapshots = new FirebaseSnapshots()
+  for (const each of [wire, snapshots]) database.addWire(each)
   const context = {
     database,
     wire,
+    snapshots,
     onDisconnect: { settling: null, run() {} },
     nowMs: () => NOW_MS,
     limits: LIMITS,

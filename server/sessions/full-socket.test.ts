@@ -17,11 +17,12 @@ import { Database } from '../database.ts'
 import { openLmdbStore } from '../store/store-lmdb.ts'
 import { rulesets } from '../test/random-groups.ts'
 import { FirebaseSession, type FirebaseSessionContext } from './firebase-session.ts'
+import { FirebaseSnapshots } from './firebase-snapshots.ts'
 import { FirebaseWire } from './firebase-wire.ts'
 import { NativeSession, type NativeSessionContext } from './native-session.ts'
+import { NativeSnapshots } from './native-snapshots.ts'
 import { NativeWire } from './native-wire.ts'
 import type { Publisher, Sink } from './sink.ts'
-import { SnapshotCache } from './snapshot-cache.ts'
 import { Turns } from './turns.ts'
 import { WaitingRoom } from './waiting-room.ts'
 
@@ -108,8 +109,9 @@ async function prepare(t: { onTestFinished(call: () => unknown): void }): Promis
     native: new NativeWire('test', publisher, counted, { view: database.view, isReadable: true }),
     firebase: new FirebaseWire('test', publisher, counted as never),
   }
-  const snapshots = new SnapshotCache()
-  for (const wire of [wires.native, wires.firebase, snapshots]) database.addWire(wire)
+  const snapshots = new NativeSnapshots()
+  const firebaseSnapshots = new FirebaseSnapshots()
+  for (const wire of [wires.native, wires.firebase, snapshots, firebaseSnapshots]) database.addWire(wire)
   const turns = new Turns({ bytesInFlightMax: 1e9, onBug })
   const shared = {
     ...{
@@ -145,7 +147,12 @@ async function prepare(t: { onTestFinished(call: () => unknown): void }): Promis
     firebase(limits = {}) {
       const sink = new FakeSink()
       sinks.push(sink)
-      const context = { ...shared, wire: wires.firebase, limits: { ...LIMITS, ...limits } }
+      const context = {
+        ...shared,
+        snapshots: firebaseSnapshots,
+        wire: wires.firebase,
+        limits: { ...LIMITS, ...limits },
+      }
       const options = { id: 'f', sink, host: 'test', isBack: false, afterwards: null }
       const session = new FirebaseSession(context as unknown as FirebaseSessionContext, options)
       sink.closed = () => session.closed()
@@ -245,4 +252,47 @@ test('a window is told what its client missed before a part of a child is told t
 
   const pushes = sink.frames.map((frame) => JSON.parse(String(frame)).d).filter(({ a }) => a !== undefined)
   expect(pushes.map(({ b }) => b.p)).toEqual(['rooms', 'rooms/a/open'])
+})
+
+test('clients of Firebase’s wire that join at the same time are each sent the value of that moment, under their tags', async (t) => {
+  const { firebase, database } = await prepare(t)
+  const writer = firebase()
+  const value = (text: string): object => ({ a: text.repeat(20_000), b: { '.priority': 1, '.value': text } })
+  writer.send(1, 'p', { p: '/room', d: value('é') })
+  await database.idle()
+  const join = async (tag?: number): Promise<object> => {
+    const { sink, send } = firebase()
+    const query = { q: { i: '.key', l: 2, vf: 'r' }, t: tag }
+    send(1, 'q', { p: '/room', h: '', ...(tag === undefined ? {} : query) })
+    await expect.poll(() => sink.frames.length).toBe(4)
+    const [count, ...pieces] = sink.frames.slice(0, -1).map(String)
+    expect(count).toBe('2')
+    return JSON.parse(pieces.join(''))
+  }
+  const pushOf = (text: string, tag: object): object => {
+    return { t: 'd', d: { a: 'd', b: { p: 'room', d: value(text), ...tag } } }
+  }
+
+  for (const tag of [5, 5, 5, 6]) expect(await join(tag)).toEqual(pushOf('é', { t: tag }))
+  for (let i = 0; i < 3; i++) expect(await join()).toEqual(pushOf('é', {}))
+  writer.send(2, 'p', { p: '/room', d: value('ü') })
+  await database.idle()
+  expect(await join(5)).toEqual(pushOf('ü', { t: 5 }))
+  expect(await join()).toEqual(pushOf('ü', {}))
+})
+
+test('what is left of a message that a full socket broke off is in flight, too', async (t) => {
+  const { firebase, database, turns } = await prepare(t)
+  const { sink, send } = firebase()
+  send(1, 'p', { p: '/large', d: 'x'.repeat(100_000) })
+  await database.idle()
+  const take = sink.send.bind(sink)
+  sink.send = (bytes) => {
+    sink.bufferedBytes += bytes.length
+    return take(bytes)
+  }
+
+  send(2, 'q', { p: '/large', h: '' })
+
+  await expect.poll(() => turns.bytesInFlight).toBeGreaterThan(100_000)
 })

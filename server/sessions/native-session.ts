@@ -35,12 +35,12 @@ import type { Entry } from '../store/store.ts'
 import { messageEntries, setEntries, updateEntries } from '../write-entries.ts'
 import { Budget, type BudgetLimits } from './budget.ts'
 import { Expiry } from './expiry.ts'
+import type { NativeSnapshots } from './native-snapshots.ts'
 import type { NativeWire } from './native-wire.ts'
 import { NOTHING, RequestLine, type RequestServer } from './request-line.ts'
 import { assertTtl, Silence } from './silence.ts'
 import type { Sink } from './sink.ts'
 import { SlowConsumer, type SlowConsumerLimits } from './slow-consumer.ts'
-import type { SnapshotCache } from './snapshot-cache.ts'
 import type { Turns } from './turns.ts'
 import type { WaitingRoom } from './waiting-room.ts'
 
@@ -58,7 +58,7 @@ export interface SessionCounters {
 export interface NativeSessionContext {
   database: Database
   wire: NativeWire
-  snapshots: SnapshotCache
+  snapshots: NativeSnapshots
   /** Shared by all databases of the server. */
   turns: Turns
   /** Likewise. */
@@ -306,6 +306,10 @@ export class NativeSession implements Subscriber, WriteOrigin, RequestServer<ToS
 
   // RequestServer
 
+  get unsentBytes(): number {
+    return this.#sink.bufferedBytes
+  }
+
   refuse({ id }: ToServer): void {
     // What it sends next is refused, too: nothing may overtake this.
     this.#refuseForNow(id, this.#budget.shut(FULL_RETRY_MS), 'too many requests are waiting')
@@ -479,7 +483,7 @@ export class NativeSession implements Subscriber, WriteOrigin, RequestServer<ToS
     const { database, snapshots } = this.#context
     const listened = database.listen(this, path, query, {
       resume: this.#slow === null ? (resume ?? null) : null,
-      isKnown: (live) => this.#slow !== null || snapshots.has(live),
+      isKnown: (live) => this.#slow !== null || snapshots.get(live) !== undefined,
     })
     const { listener } = listened
     if (delivery !== undefined) listener.delivery = delivery

@@ -15,6 +15,8 @@ export interface RequestServer<R> {
   mustWait(request: R): boolean
   /** Whether it reads data, or as much work: such are served in turn. */
   isCostly(request: R): boolean
+  /** Bytes of answers that its socket has not taken. */
+  readonly unsentBytes: number
   /** @param size Of the message it came in. */
   serve(request: R, size: number): void
   /** Requests of all connections take too much. Where the wire has no error that says to wait, the connection is closed. */
@@ -114,14 +116,15 @@ export class RequestLine<R> implements TurnTaker {
   countUnsent(): void {
     // The answer itself may have closed the session; its socket may hold something for a while all the same.
     if (this.#isClosed) return
-    if (this.#sink.bufferedBytes > 0) this.#context.turns.hold(this, this.#sink.bufferedBytes)
+    const { unsentBytes } = this.#server
+    if (unsentBytes > 0) this.#context.turns.hold(this, unsentBytes)
     else this.drained()
   }
 
   /** The socket took some of what was waiting. */
   drained(): void {
     const { turns } = this.#context
-    if (turns.isHolding(this)) turns.hold(this, this.#sink.bufferedBytes)
+    if (turns.isHolding(this)) turns.hold(this, this.#server.unsentBytes)
   }
 
   /** The client asks for more than it may: nothing of it is served. */

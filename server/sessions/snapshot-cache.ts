@@ -1,10 +1,9 @@
 /**
- * Snapshot cache: values of queries as msgpack, for the many who listen to the same query within moments. An entry
- * lives until its query changes, at most for seconds; all together are bounded.
+ * Snapshot cache: values of queries as a wire sends them, for the many who listen to the same query within moments. An
+ * entry lives until its query changes, at most for seconds; all together are bounded.
  *
  * It hears of changes as a wire does: in the turn in which they become visible.
  */
-import { Encoder, encodeValue, type Value } from '../../protocol/index.ts'
 import type { Wire } from '../listeners/listener.ts'
 import type { LiveQuery } from '../listeners/listener-tree.ts'
 
@@ -12,42 +11,47 @@ import type { LiveQuery } from '../listeners/listener-tree.ts'
 const BYTES_MAX = 16 * 1024 * 1024
 const KEPT_MS = 2000
 
-export class SnapshotCache implements Wire {
-  readonly name = 'snapshots'
-  readonly #values = new Map<LiveQuery, Uint8Array>()
-  readonly #encoder = new Encoder()
+interface Kept<T> {
+  snapshot: T
+  bytes: number
+}
+
+export class SnapshotCache<T> implements Wire {
+  readonly name: string
+  readonly #kept = new Map<LiveQuery, Kept<T>>()
   #bytes = 0
   #clearing: NodeJS.Timeout | null = null
 
-  has(live: LiveQuery): boolean {
-    return this.#values.has(live)
+  constructor(name: string) {
+    this.name = name
   }
 
-  /** A query's value as bytes. @param read Called where they are not at hand. */
-  encoded(live: LiveQuery, read: () => Value): Uint8Array {
-    const known = this.#values.get(live)
-    if (known !== undefined) return known
-    this.#encoder.reset()
-    encodeValue(this.#encoder, read())
-    // Nobody else listens to it: it is not worth a copy.
-    if (live.listeners.size < 2 || this.#encoder.length + this.#bytes > BYTES_MAX) return this.#encoder.view()
-    const bytes = this.#encoder.take()
-    this.#values.set(live, bytes)
-    this.#bytes += bytes.length
+  get(live: LiveQuery): T | undefined {
+    return this.#kept.get(live)?.snapshot
+  }
+
+  /** Whether a snapshot is worth a place: nobody else may listen to its query. */
+  mayKeep(live: LiveQuery, bytes: number): boolean {
+    return live.listeners.size > 1 && bytes + this.#bytes <= BYTES_MAX && !this.#kept.has(live)
+  }
+
+  /** After `mayKeep`. */
+  keep(live: LiveQuery, snapshot: T, bytes: number): void {
+    this.#kept.set(live, { snapshot, bytes })
+    this.#bytes += bytes
     this.#clearing ??= setTimeout(() => this.#clear(), KEPT_MS).unref()
-    return bytes
   }
 
   deliver(live: LiveQuery): void {
-    const bytes = this.#values.get(live)
-    if (bytes === undefined) return
-    this.#values.delete(live)
-    this.#bytes -= bytes.length
+    const kept = this.#kept.get(live)
+    if (kept === undefined) return
+    this.#kept.delete(live)
+    this.#bytes -= kept.bytes
   }
 
   #clear(): void {
     this.#clearing = null
-    this.#values.clear()
+    this.#kept.clear()
     this.#bytes = 0
   }
 }

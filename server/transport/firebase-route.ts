@@ -11,6 +11,7 @@ import type { Metrics } from '../metrics.ts'
 import { randomId } from '../random-id.ts'
 import { complaint, reset, shutdown } from '../sessions/firebase-messages.ts'
 import { FirebaseSession, type FirebaseSessionContext } from '../sessions/firebase-session.ts'
+import { FirebaseSnapshots } from '../sessions/firebase-snapshots.ts'
 import type { LongPoll } from '../sessions/long-poll.ts'
 import type { ConnectionCount } from '../sessions/open-sessions.ts'
 import type { Driven, Sink } from '../sessions/sink.ts'
@@ -149,8 +150,10 @@ export class FirebaseService {
       const { limits, dev: isDev } = config
       const { counters } = metrics
       const ended = (session: FirebaseSession): void => this.#ended(database.name, session)
+      const snapshots = new FirebaseSnapshots()
+      database.addWire(snapshots)
       context = {
-        ...{ database, wire, onDisconnect, verifier, turns, waitingRoom },
+        ...{ database, wire, snapshots, onDisconnect, verifier, turns, waitingRoom },
         ...{ nowMs, limits, counters, isDev, ended, onBug },
       }
       this.#contexts.set(open, context)
