@@ -126,14 +126,19 @@ test.each(['/v1?database=late', '/.ws?v=5&ns=late'])(
   },
 )
 
-test('a database that cannot be opened ends its connections so that they come back', async (t) => {
-  const { settle, connect } = await serveSlowly(t)
-  const sockets = await Promise.all(['/v1?database=late', '/.ws?v=5&ns=late'].map(connect))
+test('a database that cannot be opened ends its connections so that they come back, and is logged once for all', async (t) => {
+  const { server, settle, connect } = await serveSlowly(t)
+  const places = ['/v1?database=late', '/.ws?v=5&ns=late', '/v1?database=late']
+  const sockets = await Promise.all(places.map(connect))
   const codes = Promise.all(sockets.map(closeOf))
+  const rest = fetch(`${server.url}/a.json?ns=late`)
 
   settle(new Error('input/output error'))
 
-  expect(await codes).toEqual([1011, 1011])
+  expect(await codes).toEqual([1011, 1011, 1011])
+  expect((await rest).status).toBe(500)
+  const metrics = await (await fetch(`${server.url}/metrics`)).text()
+  expect(metrics).toContain('hearth_bugs_total 1\n')
 })
 
 test('connections that wait for their database count, until they leave', async (t) => {
