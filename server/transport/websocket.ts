@@ -222,10 +222,15 @@ function addRoute(
       response.upgrade<UserData>(data, key, protocol, extensions, context)
     },
     open(ws) {
-      guarded(onBug, () => {
-        const data = ws.getUserData()
-        const sink = new WebSocketSink(ws, route, held)
-        data.sink = sink
+      const data = ws.getUserData()
+      const sink = new WebSocketSink(ws, route, held)
+      data.sink = sink
+      // A socket without a session would be open for ever, and heard by nobody.
+      const failed = (error: unknown): void => {
+        onBug(error)
+        guarded(onBug, () => sink.close(INTERNAL_ERROR))
+      }
+      guarded(failed, () => {
         const prepared = route.prepare?.(data.request!) ?? null
         if (prepared === null) {
           connect(route, data, sink)
@@ -233,13 +238,7 @@ function addRoute(
         }
         data.early = new EarlyFrames(held)
         route.waiting?.enter()
-        prepared.then(
-          () => sink.cork(() => guarded(onBug, () => connect(route, data, sink))),
-          (error: unknown) => {
-            onBug(error)
-            sink.close(INTERNAL_ERROR)
-          },
-        )
+        prepared.then(() => sink.cork(() => guarded(failed, () => connect(route, data, sink))), failed)
       })
     },
     message(ws, message, isBinary) {
