@@ -104,6 +104,9 @@ const EARLY_BYTES_MAX_OF_ALL = 32 * 1024 * 1024
 /** About what a frame costs beside its bytes. */
 const EARLY_FRAME_BYTES = 256
 
+/** What a close frame holds of a reason. */
+const REASON_BYTES_MAX = 123
+
 /** `internal error` of RFC 6455; clients come back. */
 const INTERNAL_ERROR: CloseReason = { code: 1011, reason: 'internal error' }
 
@@ -417,7 +420,7 @@ class WebSocketSink implements Sink {
     const ws = this.#ws
     if (ws === null || this.#farewell !== null) return
     if (!this.#isFull) {
-      ws.end(reason.code, reason.reason)
+      end(ws, reason)
       return
     }
     const bytes = this.bufferedBytes
@@ -442,7 +445,7 @@ class WebSocketSink implements Sink {
 
   /** The socket took some of what was waiting. */
   takeLeave(): void {
-    if (!this.#isFull) this.#ws?.end(this.#farewell!.code, this.#farewell!.reason)
+    if (!this.#isFull && this.#ws !== null) end(this.#ws, this.#farewell!)
   }
 
   get #isFull(): boolean {
@@ -455,6 +458,18 @@ class WebSocketSink implements Sink {
     this.#farewellBytes = 0
     this.#ws = null
   }
+}
+
+function end(ws: WebSocket<UserData>, { code, reason }: CloseReason): void {
+  ws.end(code, Buffer.byteLength(reason) <= REASON_BYTES_MAX ? reason : cut(reason))
+}
+
+/** The beginning of a text, in whole characters. */
+function cut(reason: string): string {
+  const mark = '…'
+  const room = new Uint8Array(REASON_BYTES_MAX - Buffer.byteLength(mark))
+  const { read } = new TextEncoder().encodeInto(reason, room)
+  return reason.slice(0, read) + mark
 }
 
 function text(bytes: ArrayBuffer): string {
