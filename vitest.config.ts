@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config'
 /** Whole servers, by every door; run once more with two worker threads. */
 const WITH_WORKERS = [
   'server/test/{core,query,rights,slow-consumer,messages,presence,delivery,resume,budget}.e2e.test.ts',
-  'server/test/firebase/{conformance,wire,slow,bad-input}.test.ts',
+  'server/test/firebase/{conformance,wire,slow,bad-input,long-poll}.test.ts',
   'server/test/rest/{verbs,event-stream,settings,connections}.test.ts',
 ]
 

@@ -13,7 +13,9 @@ import { assertWritable, type Writable } from './write.ts'
 
 /**
  * Tells everyone who listens to messages at exactly this place, this client too if it listens. Waits for a connection; it
- * is not sent again if that is lost before the answer.
+ * is not sent again if that is lost before the answer. Messages are told in the order they were sent, and behind writes made
+ * before, with one exception: what the server refuses for now is sent again once it may be, and what was sent after it and
+ * taken at once has been told by then.
  * @returns Resolves once the server has passed it on.
  * @throws {HearthError} `permission_denied`, `too_large`, `disconnect`
  */

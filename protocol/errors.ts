@@ -60,7 +60,7 @@ export function codeOf({ kind }: RequestError): number {
 
 export interface CloseReason {
   code: number
-  /** At most 123 bytes, the limit of a WebSocket close frame. */
+  /** A close frame holds 123 bytes of it. */
   reason: string
 }
 

@@ -601,6 +601,8 @@ export class Database {
       return { done: entries, told: entries }
     }
     const { head } = this.#store
+    // Staged in parts: a full store is to refuse all of it, before anything is forgotten.
+    if (entries.some(({ value }) => value !== null)) this.#store.assertRoom()
     const deletions = entries.filter(isDeletion)
     const ranked = placesAbove(deletions).filter((place) => head.priorityAt(place) !== null)
     const madeAnew = this.#madeAnew(entries)

@@ -4,7 +4,7 @@
 import { closeReasons, pushIdMaker } from '../protocol/index.ts'
 import type { Verifier } from './auth.ts'
 import type { Config } from './config.ts'
-import { type Databases, DEFAULT_DATABASE, type OpenDatabase, openFirst } from './databases.ts'
+import { type Databases, DEFAULT_DATABASE, type OpenDatabase, openFirst, whyUnknown } from './databases.ts'
 import type { Logger } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import { randomId } from './random-id.ts'
@@ -230,8 +230,9 @@ function nativeRoute(parts: NativeRouteParts): WebSocketRoute {
     prepare: ({ query }) => openFirst(databases, query.get('database') ?? DEFAULT_DATABASE),
     waiting: sessions,
     connect: ({ query, remoteAddress }, sink) => {
-      const open = databases.find(query.get('database') ?? DEFAULT_DATABASE)
-      if (open === undefined) return closeReasons.unknownDatabase
+      const name = query.get('database') ?? DEFAULT_DATABASE
+      const open = databases.find(name)
+      if (open === undefined) return { ...closeReasons.unknownDatabase, reason: whyUnknown(name) }
       const session = new NativeSession(randomId(), contextOf(open), sink)
       sessions.add(session)
       metrics.counters.connectionsOpened += 1

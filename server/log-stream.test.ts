@@ -79,6 +79,43 @@ test('a reader that is stuck holds up nothing and costs a bounded memory; it is 
   expect(lines.every((one, n) => one === line(n))).toBe(true)
 })
 
+test('how many lines were lost is said once, behind those that were not', async () => {
+  const pipe = openPipe()
+  const stream = new LogStream(pipe.fd)
+  stream.onLost = (lines) => stream.write(`${lines} lost\n`)
+  for (let n = 0; n < 200_000; n++) stream.write(line(n))
+
+  let heard = ''
+  while (stream.waitingLength > 0) {
+    heard += pipe.read()
+    await stream.finished(1)
+  }
+  await stream.finished(10_000)
+  stream.write('later\n')
+  await stream.finished(10_000)
+  heard += pipe.read()
+
+  const [later, told, last] = heard.trimEnd().split('\n').reverse()
+  expect(later).toBe('later')
+  expect(told).toBe(`${stream.linesLost} lost`)
+  expect(`${last}\n`).toBe(line(200_000 - stream.linesLost - 1))
+})
+
+test('what was lost while there was no reader is told to the next one', async () => {
+  const pipe = openPipe()
+  const stream = new LogStream(pipe.fd)
+  stream.onLost = (lines) => stream.write(`${lines} lost\n`)
+  pipe.leave()
+  for (let n = 0; n < 100; n++) stream.write(line(n))
+  await stream.finished(10_000)
+
+  pipe.comeBack()
+  stream.write('again\n')
+  await stream.finished(10_000)
+
+  expect(pipe.read()).toBe('again\n100 lost\n')
+})
+
 test('when the reader has gone its lines are lost; who reads in its place hears what comes then', async () => {
   const pipe = openPipe()
   const stream = new LogStream(pipe.fd)

@@ -16,11 +16,16 @@ const CHUNK_BYTES = 4096
 const RETRY_MS = 100
 
 export class LogStream {
+  /** Told how many lines were lost, once lines are taken again and none waits: to be said in a line of its own. */
+  onLost: (lines: number) => void = () => {}
   readonly #fd: number
   #lines: string[] = []
   #length = 0
   /** What is being written. */
   #chunk: Buffer | null = null
+  #linesInChunk = 0
+  #linesLost = 0
+  #linesLostTold = 0
   #idle: (() => void)[] = []
 
   constructor(fd: number) {
@@ -32,8 +37,15 @@ export class LogStream {
     return this.#length
   }
 
+  get linesLost(): number {
+    return this.#linesLost
+  }
+
   write(line: string): void {
-    if (this.#length + line.length > WAITING_LENGTH_MAX) return
+    if (this.#length + line.length > WAITING_LENGTH_MAX) {
+      this.#linesLost += 1
+      return
+    }
     this.#lines.push(line)
     this.#length += line.length
     if (this.#chunk === null) this.#writeNext()
@@ -70,16 +82,24 @@ export class LogStream {
       if (bytes > CHUNK_BYTES) break
     }
     const text = this.#lines.splice(0, count).join('')
+    this.#linesInChunk = count
     this.#length -= text.length
     return Buffer.from(text)
   }
 
-  #writeNext(): void {
+  #writeNext(isTaken = true): void {
     if (this.#lines.length > 0) {
       this.#writeChunk(this.#takeChunk())
       return
     }
     this.#chunk = null
+    // Not to a reader that has gone: its own line would be lost, and told, for ever.
+    const lost = this.#linesLost - this.#linesLostTold
+    if (isTaken && lost > 0) {
+      this.#linesLostTold = this.#linesLost
+      this.onLost(lost)
+      if (this.#chunk !== null) return
+    }
     for (const resolve of this.#idle.splice(0)) resolve()
   }
 
@@ -90,9 +110,13 @@ export class LogStream {
         setTimeout(() => this.#writeChunk(chunk), RETRY_MS).unref()
         return
       }
+      if (error === null && written < chunk.length) {
+        this.#writeChunk(chunk.subarray(written))
+        return
+      }
       // Gone, or a full disk: these lines are lost. The next ones are tried again, since either may be mended.
-      if (error === null && written < chunk.length) this.#writeChunk(chunk.subarray(written))
-      else this.#writeNext()
+      if (error !== null) this.#linesLost += this.#linesInChunk
+      this.#writeNext(error === null)
     })
   }
 }

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { type ConfigValues, Secret } from './config.ts'
 import { configFrom } from './config-load.ts'
 import { createLogger, type Logger, type LogParts } from './log.ts'
+import { LogStream } from './log-stream.ts'
 
 function recordLog(
   log: ConfigValues['log'],
@@ -28,6 +29,16 @@ test('a child carries its connection id in every line', () => {
   logger.child({ conn: 'c7' }).info('hello')
 
   expect(JSON.parse(lines[0]!)).toMatchObject({ conn: 'c7', msg: 'hello' })
+})
+
+test('lines that were lost are counted in a line of their own, whatever the level', () => {
+  const stream = new LogStream(2)
+  const { lines } = recordLog({ level: 'error' }, { stream, isTerminal: false })
+  stream.write = (line) => void lines.push(line)
+
+  stream.onLost(7)
+
+  expect(JSON.parse(lines[0]!)).toMatchObject({ level: 'error', msg: '7 log lines were lost' })
 })
 
 test('lines below the level are not written', () => {

@@ -35,6 +35,11 @@ function standardError(): LogStream {
   return stderr
 }
 
+/** Lines of this thread that nobody took. */
+export function logLinesLost(): number {
+  return stderr?.linesLost ?? 0
+}
+
 /** Waits until what was logged is written, though not for a reader that is stuck: before the process ends. */
 export async function finishLog(): Promise<void> {
   await stderr?.finished(LAST_WRITE_MS)
@@ -44,7 +49,7 @@ export function createLogger(config: LogConfig, parts: LogParts = {}): Logger {
   const isTerminal = parts.isTerminal ?? process.stderr.isTTY === true
   const isPretty = config.format === 'pretty' || (config.format === 'auto' && isTerminal)
   const stream = parts.stream ?? standardError()
-  return pino(
+  const logger = pino(
     {
       level: config.level,
       base: null,
@@ -58,6 +63,11 @@ export function createLogger(config: LogConfig, parts: LogParts = {}): Logger {
     },
     isPretty ? { write: (line) => stream.write(prettyLine(line, isTerminal)) } : stream,
   )
+  if (stream instanceof LogStream) {
+    // As an error, so that it is said whatever else is logged.
+    stream.onLost = (lines) => logger.error(`${lines} log lines were lost`)
+  }
+  return logger
 }
 
 const JSON_WEB_TOKEN = /\beyJ[\w-]{4,}\.[\w-]*\.?[\w-]*/g

@@ -13,6 +13,7 @@ import {
   type MetricValue,
   Registry,
 } from 'prom-client'
+import { logLinesLost } from './log.ts'
 
 /** Numbers that only grow. Add to them directly. */
 const COUNTERS = {
@@ -108,6 +109,12 @@ export class Metrics {
       help: 'Writes committed together.',
       registers,
       buckets: GROUP_BUCKETS,
+    })
+    new Counter({
+      name: 'hearth_log_lines_lost_total',
+      help: 'Log lines lost since nobody took them.',
+      registers,
+      collect: collectFrom(logLinesLost),
     })
     this.#loopDelay = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS })
     this.#loopDelay.enable()

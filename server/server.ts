@@ -3,6 +3,7 @@
  */
 import { mkdirSync } from 'node:fs'
 import { createVerifier } from './auth.ts'
+import { bugReporter } from './bugs.ts'
 import type { Config } from './config.ts'
 import { LocalDatabases } from './databases.ts'
 import { Front } from './front.ts'
@@ -61,10 +62,7 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
   const logger = parts.logger ?? createLogger(config.log)
   const rules = openRules(config, logger)
   const metrics = new Metrics()
-  const onBug = (error: unknown): void => {
-    metrics.counters.bugs += 1
-    logger.error({ err: error }, 'internal error')
-  }
+  const onBug = bugReporter(metrics.counters, logger)
   mkdirSync(config.data, { recursive: true })
   const openStore =
     parts.openStore ??

@@ -158,7 +158,7 @@ export class NativeSession implements Subscriber, WriteOrigin, RequestServer<ToS
       if (!(error instanceof FrameError)) throw error
       this.#context.counters.errors += 1
       const { code, reason } = closeReasons.invalidFrame
-      this.#sink.close({ code, reason: `${reason}: ${error.message}`.slice(0, 120) })
+      this.#sink.close({ code, reason: `${reason}: ${error.message}` })
       return
     }
     const messageBytes = Math.ceil(frame.length / messages.length)

@@ -87,6 +87,9 @@ export class FollowerStore implements Store {
     return this.#pinnedRevision
   }
 
+  /** What the writer has written has found its room. */
+  assertRoom(): void {}
+
   stage(entries: readonly Entry[]): number {
     for (const { path, value } of entries) this.#tree.stage(path, value)
     this.#headRevision += 1

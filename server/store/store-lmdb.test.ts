@@ -212,6 +212,8 @@ describe('a full store', () => {
     })
     await write(store, '/list/k0000001', null)
     expect([...store.flushed.keys(['list'])]).toHaveLength(999)
+    expect(() => store.stagePriority(['list'], 1)).toThrow(StoreUnavailableError)
+    store.stagePriority(['list'], null)
 
     bytesFree = 100_000_000
     await eventually(() => set(store, '/a', 1))

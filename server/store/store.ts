@@ -135,13 +135,21 @@ export interface Store {
   readonly indexProgress: IndexProgress
 
   /**
+   * To be asked before a write of several stagings that does more than delete: then none of them is refused for want of room.
+   * @throws {StoreUnavailableError} There is none left.
+   */
+  assertRoom(): void
+  /**
    * Applies one write to the head and raises its revision by one. Costs O(depth), whatever the number of
    * siblings. Entries do not contain each other.
    * @returns The new head revision.
    * @throws {StoreUnavailableError} There is no room left and the write does more than delete; nothing was staged.
    */
   stage(entries: readonly Entry[]): number
-  /** Sets or clears the priority of a node that exists; does nothing to one that does not. */
+  /**
+   * Sets or clears the priority of a node that exists; does nothing to one that does not.
+   * @throws {StoreUnavailableError} There is no room left for a priority; it was not staged.
+   */
   stagePriority(path: Path, priority: Priority | null): number
   /** Drops all that is staged. */
   discard(): void

@@ -130,15 +130,16 @@ export class TreeStore implements Store {
     return this.#garbage.isLeft
   }
 
+  assertRoom(): void {
+    // Refused before anything is staged, so that deletions still find a group that can be committed.
+    if (!this.#rows.isFull) return
+    throw new StoreUnavailableError('the database has no room left; until there is, it only takes deletions')
+  }
+
   stage(entries: readonly Entry[]): number {
     this.#assertMayStage()
     const isDeletes = entries.every((entry) => entry.value === null)
-    // Refused here, before anything is staged, so that deletions still find a group that can be committed.
-    if (!isDeletes && this.#rows.isFull) {
-      throw new StoreUnavailableError(
-        'the database has no room left; until there is, it only takes deletions',
-      )
-    }
+    if (!isDeletes) this.assertRoom()
     this.#isDeletesOnly &&= isDeletes
     for (const { path, value } of entries) this.#tree.stage(path, value)
     this.#headRevision += 1
@@ -149,6 +150,7 @@ export class TreeStore implements Store {
     this.#assertMayStage()
     // What is there already takes no room.
     if (this.head.priorityAt(path) !== priority) {
+      if (priority !== null) this.assertRoom()
       this.#isDeletesOnly &&= priority === null
       this.#tree.stagePriority(path, priority)
     }

@@ -186,13 +186,24 @@ test('databases of one server are apart', async (t) => {
   expect(two.heard.filter(({ type }) => type === 'patch')).toEqual([])
 })
 
-test('a database the server does not have is refused with a code that says stop', async (t) => {
-  const server = await serve(t, { rules: OPEN })
+test.for([
+  ['other', 'this server has no database `other`'],
+  [
+    'my.app',
+    '`my.app` cannot name a database; names have up to 63 letters, digits, - and _, a letter or digit first',
+  ],
+  ['é'.repeat(100), `\`${'é'.repeat(59)}…`],
+] as const)(
+  'a database the server does not have is refused by name, with a code that says stop: %s',
+  async ([name, reason], t) => {
+    const server = await serve(t, { rules: OPEN })
 
-  const client = await BareClient.connect(t, server, '?database=other')
+    const query = `?database=${encodeURIComponent(name)}`
+    const client = await BareClient.connect(t, server, query)
 
-  expect(await client.closed).toEqual({ code: 4503, reason: 'unknown database' })
-})
+    expect(await client.closed).toEqual({ code: 4503, reason })
+  },
+)
 
 test('a server that was drained tells its clients, keeps what it acked and closes', async (t) => {
   const server = await serve(t, { rules: OPEN })

@@ -1,6 +1,8 @@
 /**
  * Connections to a database that has to be opened first: they are open meanwhile, and what their clients send waits.
  */
+import { once } from 'node:events'
+import { request } from 'node:http'
 import { expect, onTestFinished, test } from 'vitest'
 import WebSocket from 'ws'
 import {
@@ -54,6 +56,11 @@ function frame(message: ToServer): Uint8Array {
   const encoder = new Encoder()
   encodeToServer(encoder, message)
   return encoder.take()
+}
+
+async function connections(server: TestServer): Promise<number> {
+  const metrics = await (await fetch(`${server.url}/metrics`)).text()
+  return Number(/^hearth_connections (\d+)$/m.exec(metrics)![1])
 }
 
 function closeOf(socket: WebSocket): Promise<number> {
@@ -121,19 +128,52 @@ test.each(['/v1?database=late', '/.ws?v=5&ns=late'])(
     settle()
     await first
 
-    const metrics = await (await fetch(`${server.url}/metrics`)).text()
-    expect(metrics).toMatch(/^hearth_connections(\{.*\})? 1$/m)
+    expect(await connections(server)).toBe(1)
   },
 )
 
-test('a database that cannot be opened ends its connections so that they come back', async (t) => {
-  const { settle, connect } = await serveSlowly(t)
+test('a page that polls and leaves meanwhile leaves nothing behind', async (t) => {
+  const { server, settle, connect } = await serveSlowly(t)
+  const stays = await connect('/v1?database=late')
+  const first = new Promise((resolve) => stays.once('message', resolve))
+  const poll = request(`${server.url}/.lp?start=t&ser=1&cb=1&v=5&ns=late`).on('error', () => {})
+  poll.end()
+  await expect.poll(() => connections(server)).toBe(2)
+  poll.destroy()
+  // Its end was under way before this connection was opened.
+  await once(request(`${server.url}/health/live`, { agent: false }).end(), 'response')
+
+  settle()
+  await first
+
+  expect(await connections(server)).toBe(1)
+})
+
+test('a server that ends does not wait for a database before it closes who waits for that', async (t) => {
+  const { server, settle, connect } = await serveSlowly(t)
   const sockets = await Promise.all(['/v1?database=late', '/.ws?v=5&ns=late'].map(connect))
   const codes = Promise.all(sockets.map(closeOf))
 
+  const drained = server.drain()
+
+  expect(await codes).toEqual([1006, 1006])
+  settle()
+  await drained
+})
+
+test('a database that cannot be opened ends its connections so that they come back, and is logged once for all', async (t) => {
+  const { server, settle, connect } = await serveSlowly(t)
+  const places = ['/v1?database=late', '/.ws?v=5&ns=late', '/v1?database=late']
+  const sockets = await Promise.all(places.map(connect))
+  const codes = Promise.all(sockets.map(closeOf))
+  const rest = fetch(`${server.url}/a.json?ns=late`)
+
   settle(new Error('input/output error'))
 
-  expect(await codes).toEqual([1011, 1011])
+  expect(await codes).toEqual([1011, 1011, 1011])
+  expect((await rest).status).toBe(500)
+  const metrics = await (await fetch(`${server.url}/metrics`)).text()
+  expect(metrics).toContain('hearth_bugs_total 1\n')
 })
 
 test('connections that wait for their database count, until they leave', async (t) => {
@@ -152,8 +192,7 @@ test('connections that wait for their database count, until they leave', async (
   await Promise.all(heard)
 
   await expect(connect('/v1?database=late')).rejects.toThrow('503')
-  const metrics = await (await fetch(`${server.url}/metrics`)).text()
-  expect(metrics).toMatch(/^hearth_connections(\{.*\})? 3$/m)
+  expect(await connections(server)).toBe(3)
 })
 
 test('what clients send early takes a bounded memory together, given back when they leave', async (t) => {

@@ -39,7 +39,8 @@ async function clientOnEach(
     const client = await BareClient.connect(t, server)
     const after = await metric(server, 'hearth_connections')
     const worker = Object.keys(after).find((name) => after[name]! > before[name]!)
-    on[worker!] = client
+    // A worker that has no time to answer is missing from the metrics: then nobody knows whose client this is.
+    if (worker !== undefined) on[worker] = client
   }
   return { writer: on['0']!, other: on['1']! }
 }
@@ -231,7 +232,8 @@ test('a server that closes while a worker starts takes nobody with it', async (t
 }, 30_000)
 
 test('a worker that follows nothing is given up and replaced once it can be; nobody waits for it', async (t) => {
-  const server = await serve(t, { rules: OPEN, config: TWO, parts: { workerLagMsMax: 200 } })
+  // Long enough for one that does follow: on a busy machine the next one would be given up, too, and take its client with it.
+  const server = await serve(t, { rules: OPEN, config: TWO, parts: { workerLagMsMax: 1000 } })
   const { writer, other } = await clientOnEach(t, server)
   await writer.ask({ type: 'listen', path: path('status'), query: null })
   await other.ask({ type: 'onDisconnectSet', path: path('status'), value: 'gone' })

@@ -58,22 +58,27 @@ const BODIES_MAX = 2
  * ends the slowest, as readers of answers do.
  */
 export class BodyBudget {
+  readonly nowMs: () => number
   readonly #bytesMax: number
   readonly #deadlineMs: number
   /** Oldest first. */
   readonly #bodies = new Set<BodyCollector>()
   #bytes = 0
 
-  /** @param deadlineMs What a body may take before it can be ended for others. */
-  constructor(bodyBytesMax: number, deadlineMs: number) {
+  /**
+   * @param deadlineMs What a body may take before it can be ended for others.
+   * @param nowMs Milliseconds of a clock that never steps back.
+   */
+  constructor(bodyBytesMax: number, deadlineMs: number, nowMs: () => number = () => performance.now()) {
     this.#bytesMax = BODIES_MAX * bodyBytesMax
     this.#deadlineMs = deadlineMs
+    this.nowMs = nowMs
   }
 
   /** @returns Whether there is room for so much more of a body. */
   take(body: BodyCollector, bytes: number): boolean {
     while (this.#bytes + bytes > this.#bytesMax) {
-      const slowest = slowestOf(this.#bodies, performance.now(), this.#deadlineMs)
+      const slowest = slowestOf(this.#bodies, this.nowMs(), this.#deadlineMs)
       if (slowest === null || slowest === body) return false
       slowest.fail('busy')
     }
@@ -307,7 +312,7 @@ class BodyCollector implements Transfer {
     this.#declaredBytes = Number(headers.get('content-length') ?? 0)
     this.isExpected = this.#declaredBytes > 0 || headers.has('transfer-encoding')
     this.isComplete = !this.isExpected
-    this.bytes = headers.has('transfer-encoding') ? Number.POSITIVE_INFINITY : this.#declaredBytes
+    this.bytes = this.#declaredBytes
     this.#bytesMax = bytesMax
     this.#budget = budget
     if (this.#declaredBytes > bytesMax) this.#failure = new BodyError('tooLarge')
@@ -321,7 +326,7 @@ class BodyCollector implements Transfer {
   add(chunk: ArrayBuffer, isLast: boolean): void {
     if (isLast) this.isComplete = true
     if (this.#failure !== null) return
-    if (this.#taken === 0) this.sinceMs = this.fastAtMs = performance.now()
+    if (this.#taken === 0) this.sinceMs = this.fastAtMs = this.#budget.nowMs()
     const bytes = this.#taken + chunk.byteLength
     if (bytes > Math.min(this.#bytesMax, this.#waiter?.bytesMax ?? this.#bytesMax)) {
       this.fail('tooLarge')

@@ -67,11 +67,17 @@ async function start(
   const refusal = service.refuse()
   if (refusal !== null) return plain(refusal, `${refusal.slice(4)}\n`)
   service.waiting.enter()
+  let hasLeft = false
+  request.whenGone(() => {
+    hasLeft = true
+  })
   try {
     await service.prepare(upgrade)
   } finally {
     service.waiting.leave()
   }
+  // Nobody would poll for the session, nor end it before its silence does.
+  if (hasLeft) return script(closeScript())
   const id = randomId()
   const poll = new LongPoll({
     password: randomId(),

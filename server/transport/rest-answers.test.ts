@@ -158,6 +158,20 @@ test('a client whose share is full ends its own slowest answer, and no other cli
   expect([own.isEnded, other.isEnded]).toEqual([true, false])
 })
 
+test('a client whose share is full of what it left unread has no answer ended in vain', () => {
+  const { clock, ask, refusal } = setUp()
+  ask('b', 20)
+  const left = ask('a', 10)
+  const slow = ask('a', 2)
+  clock.ms += DEADLINE_MS
+  left.leave()
+
+  expect(refusal('a')).toBe('429')
+  expect(slow.isEnded).toBe(false)
+  clock.ms += DEADLINE_MS
+  expect(refusal('a')).toBe(null)
+})
+
 test.each([
   ['text', '😀'.repeat(100_000)],
   ['buffer', Buffer.from('é'.repeat(100_000))],

@@ -180,6 +180,7 @@ export class Answers {
       const unread = isAmple ? 0 : unreadBytesOf(reader, nowMs)
       return reader.bytesUnderWay + unread >= answerBytesMax * SHARE
     }
+    if (reader !== null && this.#isSpent(reader, nowMs)) return false
     const mayEnd = (held: Held): boolean =>
       held.reader !== null && (reader === null || held.reader === reader)
     while (isFull()) {
@@ -191,6 +192,13 @@ export class Answers {
       slowest.connection.abort()
     }
     return true
+  }
+
+  /** Whether a client has no room even without its answers under way: to end these would be for nothing. */
+  #isSpent(reader: Reader, nowMs: number): boolean {
+    const { answerBytesMax } = this.#limits
+    const bytesOfOthers = this.#bytesUnderWay - reader.bytesUnderWay
+    return bytesOfOthers >= answerBytesMax * AMPLE && unreadBytesOf(reader, nowMs) >= answerBytesMax * SHARE
   }
 
   #spend(client: string | null, bytes: number): void {

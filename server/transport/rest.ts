@@ -268,7 +268,7 @@ class Rest {
     const { request, path } = context
     refuseHeader(request, 'if-match', 'POST')
     if (isPriorityPath(path)) throw badRequest('a priority has no children to post')
-    const body = await this.#body(context)
+    const body = await this.#body(context, false)
     const raw = parseJsonBody(body)
     const name = this.#parts.pushId()
     const entries = checked(body, false, () => setEntries([...path, name], raw))
@@ -285,9 +285,11 @@ class Rest {
     refuseHeader(request, 'if-match', 'PATCH')
     refuseHeader(request, 'x-firebase-etag', 'PATCH')
     if (isPriorityPath(path)) throw badRequest('a priority has no children to patch')
-    const body = await this.#body(context)
     const type = request.header('content-type').split(';')[0]!.trim().toLowerCase()
-    if (type === 'application/json-patch+json') return this.#patchDocument(context, parseJsonBody(body))
+    // Answered with what became of it, which is read in turn with all that is.
+    const isDocument = type === 'application/json-patch+json'
+    const body = await this.#body(context, !isDocument)
+    if (isDocument) return this.#patchDocument(context, parseJsonBody(body))
     if (type === 'application/merge-patch+json') {
       const patch = parseJsonBody(body)
       const entries = checked(body, false, () => mergePatchEntries(path, patch))
@@ -321,10 +323,14 @@ class Rest {
     return { ...reply, body: this.#parts.answers.carryEcho(client, stored.value, reply.body, request) }
   }
 
-  /** What a write sends, and is answered with unless the client would rather not. @throws as `Answers.admitEcho`. */
-  async #body({ request, client }: Context): Promise<Buffer> {
+  /**
+   * What a write sends.
+   * @param mayEcho Whether it is answered with that, unless the client would rather not.
+   * @throws as `Answers.admitEcho`.
+   */
+  async #body({ request, client }: Context, mayEcho = true): Promise<Buffer> {
     const wanted = writeSizeOf(request.query)
-    const isEchoed = printOf(request.query) !== 'silent'
+    const isEchoed = printOf(request.query) !== 'silent' && mayEcho
     try {
       const body = await request.body(Math.min(wanted, this.#parts.limits.bodyBytesMax))
       if (isEchoed) this.#parts.answers.admitEcho(client, body)

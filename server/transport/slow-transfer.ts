@@ -4,7 +4,7 @@
  */
 
 export interface Transfer {
-  /** About; infinite where it is not known. */
+  /** About; 0 where it is not known. */
   readonly bytes: number
   readonly sinceMs: number
   /** Bytes that have gone over. */
@@ -32,7 +32,7 @@ export function slowestOf<T extends Transfer>(
     if (nowMs - sinceMs < deadlineMs) break
     const spanMs = nowMs - fastAtMs
     if (spanMs < deadlineMs || !mayEnd(transfer)) continue
-    // Longer than was thought, as a text of control characters is: nobody knows how much is left, so as much again.
+    // Of a length nobody said, or longer than was thought, as a text of control characters is: as much again is left.
     const left = taken > bytes ? taken : bytes - taken
     const leftMs = taken === fastAtTaken ? Number.POSITIVE_INFINITY : (left / (taken - fastAtTaken)) * spanMs
     if (leftMs <= deadlineMs) {

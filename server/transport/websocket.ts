@@ -104,6 +104,9 @@ const EARLY_BYTES_MAX_OF_ALL = 32 * 1024 * 1024
 /** About what a frame costs beside its bytes. */
 const EARLY_FRAME_BYTES = 256
 
+/** What a close frame holds of a reason. */
+const REASON_BYTES_MAX = 123
+
 /** `internal error` of RFC 6455; clients come back. */
 const INTERNAL_ERROR: CloseReason = { code: 1011, reason: 'internal error' }
 
@@ -222,10 +225,15 @@ function addRoute(
       response.upgrade<UserData>(data, key, protocol, extensions, context)
     },
     open(ws) {
-      guarded(onBug, () => {
-        const data = ws.getUserData()
-        const sink = new WebSocketSink(ws, route, held)
-        data.sink = sink
+      const data = ws.getUserData()
+      const sink = new WebSocketSink(ws, route, held)
+      data.sink = sink
+      // A socket without a session would be open for ever, and heard by nobody.
+      const failed = (error: unknown): void => {
+        onBug(error)
+        guarded(onBug, () => sink.close(INTERNAL_ERROR))
+      }
+      guarded(failed, () => {
         const prepared = route.prepare?.(data.request!) ?? null
         if (prepared === null) {
           connect(route, data, sink)
@@ -233,13 +241,7 @@ function addRoute(
         }
         data.early = new EarlyFrames(held)
         route.waiting?.enter()
-        prepared.then(
-          () => sink.cork(() => guarded(onBug, () => connect(route, data, sink))),
-          (error: unknown) => {
-            onBug(error)
-            sink.close(INTERNAL_ERROR)
-          },
-        )
+        prepared.then(() => sink.cork(() => guarded(failed, () => connect(route, data, sink))), failed)
       })
     },
     message(ws, message, isBinary) {
@@ -418,7 +420,7 @@ class WebSocketSink implements Sink {
     const ws = this.#ws
     if (ws === null || this.#farewell !== null) return
     if (!this.#isFull) {
-      ws.end(reason.code, reason.reason)
+      end(ws, reason)
       return
     }
     const bytes = this.bufferedBytes
@@ -443,7 +445,7 @@ class WebSocketSink implements Sink {
 
   /** The socket took some of what was waiting. */
   takeLeave(): void {
-    if (!this.#isFull) this.#ws?.end(this.#farewell!.code, this.#farewell!.reason)
+    if (!this.#isFull && this.#ws !== null) end(this.#ws, this.#farewell!)
   }
 
   get #isFull(): boolean {
@@ -456,6 +458,18 @@ class WebSocketSink implements Sink {
     this.#farewellBytes = 0
     this.#ws = null
   }
+}
+
+function end(ws: WebSocket<UserData>, { code, reason }: CloseReason): void {
+  ws.end(code, Buffer.byteLength(reason) <= REASON_BYTES_MAX ? reason : cut(reason))
+}
+
+/** The beginning of a text, in whole characters. */
+function cut(reason: string): string {
+  const mark = '…'
+  const room = new Uint8Array(REASON_BYTES_MAX - Buffer.byteLength(mark))
+  const { read } = new TextEncoder().encodeInto(reason, room)
+  return reason.slice(0, read) + mark
 }
 
 function text(bytes: ArrayBuffer): string {

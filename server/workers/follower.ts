@@ -3,6 +3,7 @@
  * writing thread writes, which this one follows group by group; what is to be written goes there.
  */
 import { createVerifier } from '../auth.ts'
+import { bugReporter } from '../bugs.ts'
 import type { ConfigValues } from '../config.ts'
 import { configFrom } from '../config-load.ts'
 import { Front } from '../front.ts'
@@ -44,10 +45,7 @@ export async function runFollower(
   const logger = createLogger(config.log).child({ worker: data.thread })
   const metrics = new Metrics({ isFollower: true })
   const nowMs = Date.now
-  const onBug = (error: unknown): void => {
-    metrics.counters.bugs += 1
-    logger.error({ err: error }, 'internal error')
-  }
+  const onBug = bugReporter(metrics.counters, logger)
   const sessions = new OpenSessions(data.sessionCounts, data.thread)
   const front = new Front({ config, metrics, logger, nowMs, onBug, sessions })
   started({ abandon: () => front.close() })

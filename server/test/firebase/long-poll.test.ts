@@ -14,6 +14,9 @@ import { RawClient } from './raw-client.ts'
 
 type Sdk = typeof import('firebase/database')
 
+/** Long polls are kept by the thread that writes: a socket that comes to another one does not find the poll it is to replace. */
+const ONE_THREAD = { workers: 1 }
+
 let page: Page
 let sdk: Sdk
 
@@ -38,7 +41,7 @@ function open(t: Cleanup, server: TestServer): ReturnType<Sdk['getDatabase']> {
 }
 
 test('a browser whose socket is good moves to it, and nothing is lost or out of order on the way', async (t) => {
-  const server = await serve(t, { rules: OPEN, config: { dev: true } })
+  const server = await serve(t, { rules: OPEN, config: { dev: true, ...ONE_THREAD } })
   const db = open(t, server)
   const other = await RawClient.connect(t, server)
   const counts: number[] = []
@@ -156,7 +159,8 @@ test.each([
 })
 
 test('what a socket brings before the page has moved to it is limited, and one socket waits at a time', async (t) => {
-  const server = await serve(t, { rules: OPEN, config: { limits: { frameBytesMax: 64 * 1024 } } })
+  const limits = { frameBytesMax: 64 * 1024 }
+  const server = await serve(t, { rules: OPEN, config: { limits, ...ONE_THREAD } })
   const { text, poll } = await startRaw(server)
   const [, sessionId] = /"s":"([^"]+)"/.exec(text)!
   const query = `&s=${sessionId}`
@@ -200,7 +204,7 @@ async function startRaw(server: { url: string }) {
 }
 
 test('a page that loads nothing is not answered at length again until it has loaded the last answer', async (t) => {
-  const server = await serve(t, { rules: OPEN, config: { workers: 1 } })
+  const server = await serve(t, { rules: OPEN, config: ONE_THREAD })
   const text = 'x'.repeat(9 * 1024 * 1024)
   await fetch(`${server.url}/big.json?print=silent`, { method: 'PUT', body: JSON.stringify(text) })
   const started = await (await fetch(`${server.url}/.lp?start=t&ser=1&cb=1&v=5`)).text()
@@ -232,7 +236,7 @@ test('a page that loads nothing is not answered at length again until it has loa
 })
 
 test('a page that moves to a socket while it loads a long answer is told there what was held back', async (t) => {
-  const server = await serve(t, { rules: OPEN, config: { workers: 1 } })
+  const server = await serve(t, { rules: OPEN, config: ONE_THREAD })
   const text = 'x'.repeat(9 * 1024 * 1024)
   await fetch(`${server.url}/big.json?print=silent`, { method: 'PUT', body: JSON.stringify(text) })
   const { text: started, address } = await startRaw(server)

@@ -146,6 +146,23 @@ test('one large text counts as any other large value, and so does the echo of a 
   expect([refusal(again), refusal(echo), silent.status]).toEqual([[429, true], [429, true], 204])
 })
 
+test('a large write that is answered shortly is taken while there is no room for large answers', async (t) => {
+  const server = await serveWith(t, { answerBytesMax: 8 * MiB, readBytesPerSecondMax: 0 })
+  const body = JSON.stringify('x'.repeat(4.5 * MiB))
+  await ask(server, '/text.json', { method: 'PUT', body })
+  await askWithoutReading(t, server, '/text.json')
+  await expect.poll(() => metric(server, 'hearth_rest_answer_bytes')).toBeGreaterThan(4 * MiB)
+
+  const echoed = await ask(server, '/text.json', { method: 'PUT', body })
+  const posted = await ask(server, '/list.json', { method: 'POST', body })
+  const silent = await ask(server, '/list.json?print=silent', { method: 'POST', body })
+  const patched = await ask(server, '/text.json?print=silent', { method: 'PATCH', body: `{"a":${body}}` })
+
+  expect(refusal(echoed)).toEqual([429, true])
+  expect([posted.status, silent.status, patched.status]).toEqual([200, 204, 204])
+  expect(posted.body).toEqual({ name: expect.any(String) })
+})
+
 test('a client that asks on and on for little and reads nothing is closed', async (t) => {
   const server = await serveWith(t, { readBytesPerSecondMax: 0 })
   await ask(server, '/a.json', { method: 'PUT', body: JSON.stringify('x'.repeat(60_000)) })

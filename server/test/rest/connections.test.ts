@@ -65,6 +65,16 @@ test('a request counts while its body is awaited', async (t) => {
   expect([refused.status, status, body]).toEqual([503, 200, 123])
 })
 
+test('a request sent before the write before it was answered ends the connection; that write is done', async (t) => {
+  const server = await serveRest(t)
+  const put = (at: string): string => `PUT /${at}.json HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1`
+
+  const answer = await askRaw(server, put('a') + put('b'))
+
+  expect(answer).toBe('')
+  await expect.poll(async () => (await ask(server, '/.json')).body).toEqual({ a: 1 })
+})
+
 test('bodies that are sent slowly are ended for others once they have had their time', async (t) => {
   const limits = { bodyBytesMax: 64 * 1024, slowConsumerDeadlineMs: 1000 }
   const server = await serveRest(t, { config: { workers: 1, limits } })
