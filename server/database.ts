@@ -37,11 +37,11 @@ import { LocalLog } from './log/log-local.ts'
 import { isHashOf } from './node-hash.ts'
 import { RecentChanges } from './recent-changes.ts'
 import { Resumes } from './resumes.ts'
+import { Staging } from './staging.ts'
 import { type Entry, type IndexProgress, type Store, TooLargeError, type TreeView } from './store/store.ts'
 import {
   entriesBeside,
   isDeletion,
-  isPriority,
   isUnchanged,
   locationOf,
   PRIORITY_KEY,
@@ -108,13 +108,11 @@ export interface ListenResult {
 /** A transaction on more is refused: to hash this many holds the loop for about 150 ms. */
 const HASHED_LEAVES_MAX = 50_000
 
-/** Places remembered as having lost their priority: clients' own writes under way are seconds old, not minutes. */
-const UNRANKED_MAX = 100
-
 export class Database {
   readonly name: string
   readonly #options: DatabaseOptions
   readonly #store: Store
+  readonly #staging: Staging
   readonly #log: CommitLog
   readonly #isFollower: boolean
   readonly #queries: LiveQueries
@@ -129,8 +127,6 @@ export class Database {
   #indexesSince: number
   #publishedRevision: number
   readonly #conflation: Conflation
-  /** Places that went with the last that was in them, and so lost a priority; oldest first. */
-  readonly #unranked = new Set<string>()
   #lastGroup: readonly Commit[] = []
   #lastPlaces: GroupPlaces | null = null
   listenerCount = 0
@@ -139,6 +135,7 @@ export class Database {
     this.name = options.name
     this.#options = options
     this.#store = options.store
+    this.#staging = new Staging(options.store)
     this.#authorizer = new Authorizer(options)
     this.#publishedRevision = options.store.flushedRevision
     this.#recent = new RecentChanges(options.store.flushedRevision)
@@ -481,7 +478,7 @@ export class Database {
     assert(this.#isFollower)
     for (const { entries, revision } of commits) {
       if (entries.length === 0) continue
-      assert(this.#stage(entries) === revision, 'a follower counts as the writer does')
+      assert(this.#staging.stageTold(entries) === revision, 'a follower counts as the writer does')
       this.#follow(entries, revision)
     }
     if (advance()) this.#indexesSince = this.#store.flushedRevision
@@ -530,7 +527,7 @@ export class Database {
     }
     const isNothing = write.isCheckOnly || entries.length === 0 || isUnchanged(entries, head)
     // First, since a full store refuses here, and then nothing of the write may be staged.
-    const { done, told } = isNothing ? { done: entries, told: entries } : this.#stageDecided(entries)
+    const { done, told } = isNothing ? { done: entries, told: entries } : this.#staging.stageDecided(entries)
     const revision = isNothing ? 0 : this.#store.headRevision
     if (write.records !== null)
       for (const [key, value] of write.records) this.#store.records.stage(key, value)
@@ -587,72 +584,6 @@ export class Database {
     } catch (error) {
       this.#options.onBug(error)
     }
-  }
-
-  /**
-   * @returns What did something: values, deletions, priorities; the same entries where all of them did. A priority for
-   * nothing does nothing, and is not told: Firebase's SDK fails at one for a list that it shows in the order of a child.
-   * Priorities that deletions may have touched are told as well: who follows takes what is told together in an order of its
-   * own, and so may empty a place in between, which loses its priority, or may not where it was empty here.
-   */
-  #stageDecided(entries: readonly Entry[]): { done: readonly Entry[]; told: readonly Entry[] } {
-    if (this.#unranked.size === 0 && !entries.some((entry) => isDeletion(entry) || isPriority(entry))) {
-      this.#store.stage(entries)
-      return { done: entries, told: entries }
-    }
-    const { head } = this.#store
-    // Staged in parts: a full store is to refuse all of it, before anything is forgotten.
-    if (entries.some(({ value }) => value !== null)) this.#store.assertRoom()
-    const deletions = entries.filter(isDeletion)
-    const ranked = placesAbove(deletions).filter((place) => head.priorityAt(place) !== null)
-    const madeAnew = this.#madeAnew(entries)
-    // A place where something is left keeps its priority, whatever the order in the update.
-    const values = [...entries.filter((entry) => !isPriority(entry) && !isDeletion(entry)), ...deletions]
-    if (values.length > 0) this.#store.stage(values)
-    const priorities = entries.filter(
-      (entry) => isPriority(entry) && head.valueAt(entry.path.slice(0, -1)) !== null,
-    )
-    const named = new Set(priorities.map(({ path }) => formatPath(path)))
-    const touched: Entry[] = []
-    for (const place of [...ranked, ...madeAnew]) {
-      const path = [...place, PRIORITY_KEY]
-      if (head.valueAt(place) === null) this.#unranks(place)
-      else if (!named.has(formatPath(path))) touched.push({ path, value: head.priorityAt(place) })
-    }
-    // What is told is staged, too: threads that follow stage what they are told, and count alike.
-    if (priorities.length + touched.length > 0) this.#stage([...priorities, ...touched])
-    const did = [...values, ...priorities]
-    // As it was sent, where all of it did something: so its writer knows that nothing came of it but that.
-    const done = did.length === entries.length ? entries : did
-    return { done, told: [...did, ...touched] }
-  }
-
-  /** Places that a write is about to make by what it writes below, and that had a priority when they went. */
-  #madeAnew(entries: readonly Entry[]): Path[] {
-    if (this.#unranked.size === 0) return []
-    const { head } = this.#store
-    return placesAbove(entries.filter((entry) => !isPriority(entry))).filter((place) => {
-      return head.valueAt(place) === null && this.#unranked.delete(formatPath(place))
-    })
-  }
-
-  #unranks(place: Path): void {
-    this.#unranked.add(formatPath(place))
-    if (this.#unranked.size <= UNRANKED_MAX) return
-    for (const oldest of this.#unranked) {
-      this.#unranked.delete(oldest)
-      return
-    }
-  }
-
-  #stage(entries: readonly Entry[]): number {
-    const first = entries.findIndex(isPriority)
-    if (first < 0) return this.#store.stage(entries)
-    if (first > 0) this.#store.stage(entries.slice(0, first))
-    for (const { path, value } of entries.slice(first)) {
-      this.#store.stagePriority(path.slice(0, -1), value as Priority | null)
-    }
-    return this.#store.headRevision
   }
 
   #publish(commits: readonly Commit[]): void {
