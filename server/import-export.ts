@@ -4,7 +4,7 @@
  * rules, indexes and the log are those of any other write.
  */
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
+import { type EventEmitter, once } from 'node:events'
 import { createReadStream, createWriteStream, existsSync, readFileSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
@@ -13,10 +13,11 @@ import { type Path, parsePath, RequestError } from '../protocol/index.ts'
 import { ConfigError } from './config.ts'
 import { configFrom } from './config-load.ts'
 import { DEFAULT_DATABASE } from './databases.ts'
+import { SIGNAL_EXIT } from './serve.ts'
 import { StartError, startServer } from './server.ts'
 import { StoreLockedError } from './store/store.ts'
 import { exportJson } from './transfer/export.ts'
-import { type ImportRequest, importJson } from './transfer/import.ts'
+import { type ImportRequest, InterruptedError, importJson } from './transfer/import.ts'
 import { RestClient, type Target, TransferError } from './transfer/rest-client.ts'
 
 export interface TransferParts {
@@ -24,6 +25,8 @@ export interface TransferParts {
   env: Readonly<Record<string, string | undefined>>
   /** Sets the exit code of the process. */
   exit(code: number): void
+  /** Emits SIGTERM and SIGINT: the process. */
+  signals: EventEmitter
   stdin?: Readable
   stdout?: Writable
   /** Whether progress may be drawn over itself. */
@@ -89,8 +92,10 @@ async function run(
     if (opened !== null) close = opened.close
     await transfer(new RestClient(opened ?? targetOf(parts, flags)))
   } catch (error) {
-    parts.err(`hearth: ${problemOf(error)}\n`)
-    parts.exit(error instanceof UsageError || error instanceof ConfigError ? 2 : 1)
+    // Over the progress that stands there.
+    parts.err(`${parts.isTerminal === true ? '\r\x1b[K' : ''}hearth: ${problemOf(error)}\n`)
+    if (error instanceof InterruptedError) parts.exit(SIGNAL_EXIT[error.signal])
+    else parts.exit(error instanceof UsageError || error instanceof ConfigError ? 2 : 1)
   } finally {
     await close()
   }
@@ -107,15 +112,30 @@ async function runImport(
   const progress = new Progress(parts, 'imported', total)
   const existing: ImportRequest['existing'] =
     flags.overwrite === true ? 'overwrite' : flags.merge === true ? 'merge' : 'refuse'
-  const { bytes, values } = await importJson({
-    client,
-    source: isStdin ? (parts.stdin ?? process.stdin) : createReadStream(file, { highWaterMark: 256 * 1024 }),
-    name: isStdin ? 'standard input' : file,
-    path: pathOf(flags.path),
-    existing,
-    progress: (done) => progress.show(done),
-  })
-  progress.end(bytes, `${values.toLocaleString('en')} values`)
+  const path = pathOf(flags.path)
+  const source = isStdin
+    ? (parts.stdin ?? process.stdin)
+    : createReadStream(file, { highWaterMark: 256 * 1024 })
+  // The first signal ends the import with what is stored said; nobody hears the second, so it ends the process.
+  const interrupt = (signal: keyof typeof SIGNAL_EXIT): void => {
+    stopHearing()
+    source.destroy(new InterruptedError(signal))
+  }
+  const stopHearing = (): void => void parts.signals.off('SIGINT', interrupt).off('SIGTERM', interrupt)
+  parts.signals.on('SIGINT', interrupt).on('SIGTERM', interrupt)
+  try {
+    const { bytes, values } = await importJson({
+      client,
+      source,
+      name: isStdin ? 'standard input' : file,
+      path,
+      existing,
+      progress: (done) => progress.show(done),
+    })
+    progress.end(bytes, `${values.toLocaleString('en')} values`)
+  } finally {
+    stopHearing()
+  }
 }
 
 function assertTarget({ url, data, rules }: Flags): void {

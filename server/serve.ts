@@ -27,7 +27,7 @@ export interface ServeParts {
 const DRAIN_SLACK_MS = 500
 
 /** What a shell reports for a process that a signal ended: 128 and its number. */
-const SIGNAL_EXIT = { SIGINT: 130, SIGTERM: 143 } as const
+export const SIGNAL_EXIT = { SIGINT: 130, SIGTERM: 143 } as const
 
 /** @returns The exit code, once the server has ended. */
 export async function serve(config: Config, parts: ServeParts): Promise<number> {

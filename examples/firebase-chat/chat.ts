@@ -97,16 +97,20 @@ function follow(source: Query, heard: (snapshot: DataSnapshot) => void): void {
   })
 }
 
+/** Whether the server has this page's presence: typing is behind it, and would be refused without it. */
+let isHere = false
+
 function followPresence(): void {
   onValue(ref(db, '.info/connected'), async (snapshot) => {
     const isOnline = snapshot.val() === true
     const status = element('status')
     status.textContent = isOnline ? 'online' : 'offline'
     status.classList.toggle('online', isOnline)
+    isHere = false
     if (!isOnline) return
     // First the server learns what to do when this page is gone, then that it is here: never the other way round.
     if (!(await attempt(onDisconnect(me).remove()))) return
-    await attempt(set(me, { name, since: serverTimestamp() }))
+    isHere = await attempt(set(me, { name, since: serverTimestamp() }))
   })
   follow(ref(db, `rooms/${room}/online`), (snapshot) => {
     element('people').replaceChildren(...childrenOf<Person>(snapshot).map(([, person]) => personItem(person)))
@@ -204,6 +208,8 @@ function followForm(): void {
     void attempt(remove(isTyping))
   }
   text.addEventListener('input', () => {
+    // Offline nobody sees it, and it would be sent before the presence is there again.
+    if (!isHere) return
     if (pause === null) void attempt(set(isTyping, true))
     else clearTimeout(pause)
     pause = window.setTimeout(stopTyping, TYPING_MS)

@@ -188,6 +188,8 @@ describe.skipIf(chromiumPath === null).each([WEB_SOCKET, LONG_POLLING])('$name',
     await ada.shows('#status', 'online')
     await ada.shows('#people li', 'Bob')
     await ada.misses('#messages .sending', 'said while the server was away')
+    // Nor is it said that something was refused: that she typed meanwhile is nothing to send.
+    expect(await ada.page.locator('#problem').textContent()).toBe('')
     expect(await bob.page.locator('#messages span').allTextContents()).toEqual([
       'before',
       'said while the server was away',

@@ -17,6 +17,16 @@ export interface ImportRequest {
   progress(bytes: number, values: number): void
 }
 
+/** Whoever started the import wants it to end; its source fails with this. */
+export class InterruptedError extends TransferError {
+  readonly signal: 'SIGINT' | 'SIGTERM'
+
+  constructor(signal: 'SIGINT' | 'SIGTERM', message = 'interrupted') {
+    super(message)
+    this.signal = signal
+  }
+}
+
 /** Containers within each other; a value may lie 32 keys deep, and its priority in an object of its own. */
 const DEPTH_MAX = 40
 /** The longest string is 10 MB, and each byte of it may be written as an escape of six. */
@@ -67,19 +77,22 @@ export async function importJson(request: ImportRequest): Promise<{ bytes: numbe
     await writing.catch(() => {})
     if (!(error instanceof JsonReadError || error instanceof TransferError)) throw error
     const place = `${request.name}:${reader.line}:${reader.column}`
+    if (error instanceof InterruptedError) {
+      throw new InterruptedError(error.signal, `interrupted at ${place}${rest(storedCount, existing, '')}`)
+    }
     // What the server refuses was read before this place.
     const what =
       error instanceof JsonReadError ? `${place}: ${error.message}` : `${error.message}; before ${place}`
-    throw new TransferError(what + rest(storedCount, existing))
+    throw new TransferError(what + rest(storedCount, existing, 'mend it, and '))
   }
   return { bytes, values: batches.valueCount }
 }
 
 /** A failed import is no transaction: what to do about the part that is there. */
-function rest(storedCount: number, existing: ImportRequest['existing']): string {
+function rest(storedCount: number, existing: ImportRequest['existing'], first: string): string {
   if (storedCount === 0) return ''
   const next = existing === 'merge' ? 'repeat the import' : '--overwrite begins anew'
-  return `; the first ${storedCount.toLocaleString('en')} values are stored: mend it, and ${next}`
+  return `; the first ${storedCount.toLocaleString('en')} values are stored: ${first}${next}`
 }
 
 function isWhole(batch: Batch): boolean {

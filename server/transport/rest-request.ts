@@ -197,12 +197,11 @@ export function parseUpdate(object: Record<string, unknown>, body: Buffer): Upda
 export function invalidKey(body: Buffer, isUpdate: boolean): HttpError | null {
   const text = body.toString('utf8')
   for (const { key, at, depth } of keysIn(text)) {
-    if (!isBadKey(key, isUpdate && depth === 1)) continue
+    const isPath = isUpdate && depth === 1
+    if (!isBadKey(key, isPath)) continue
     const before = text.slice(0, at)
     const place = `${before.split('\n').length}:${at - before.lastIndexOf('\n')}`
-    return badRequest(
-      `Invalid data; couldn't parse key beginning at ${place}. Key value can't be empty or contain $ # [ ] / or .`,
-    )
+    return badRequest(`Invalid data; couldn't parse key beginning at ${place}${whyBad(key, isPath)}`)
   }
   return null
 }
@@ -220,6 +219,14 @@ function* keysIn(text: string): Generator<{ key: string; at: number; depth: numb
     const after = /^\s*:/.test(text.slice(i + 1, i + 1 + GAP_MAX))
     if (after) yield { key: JSON.parse(text.slice(at, i + 1)) as string, at, depth }
   }
+}
+
+/** Firebase's words, unless they would name what is not the matter: a length, a control character, a reserved key. */
+function whyBad(key: string, isPath: boolean): string {
+  const odd = (isPath ? key.split('/') : [key]).find(
+    (part) => part !== '' && !/[.$#[\]/]/.test(part) && keyProblem(part),
+  )
+  return odd === undefined ? ". Key value can't be empty or contain $ # [ ] / or ." : `: ${keyProblem(odd)}`
 }
 
 /** Whitespace looked through between a key and its colon; past it the message names no place. */

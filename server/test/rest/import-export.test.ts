@@ -1,12 +1,13 @@
 /**
  * `hearth import` and `hearth export`, from the command line to the disk and back.
  */
+import { EventEmitter } from 'node:events'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { PassThrough, Readable, Writable } from 'node:stream'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { runCli } from '../../cli.ts'
 import type { TestServer } from '../harness.ts'
 import { ADMIN_KEY, AS_ADMIN, ask, serveRest } from './rest-harness.ts'
@@ -17,7 +18,12 @@ interface Ran {
   err: string
 }
 
-async function hearth(args: string[], stdin: Readable = Readable.from([]), isTerminal = false): Promise<Ran> {
+async function hearth(
+  args: string[],
+  stdin: Readable = Readable.from([]),
+  isTerminal = false,
+  signals: EventEmitter = new EventEmitter(),
+): Promise<Ran> {
   let err = ''
   const chunks: Buffer[] = []
   const stdout = new Writable({
@@ -33,7 +39,7 @@ async function hearth(args: string[], stdin: Readable = Readable.from([]), isTer
       err += text
     },
     env: { HEARTH_ADMIN_KEY: ADMIN_KEY },
-    signals: new PassThrough(),
+    signals,
     stdin,
     stdout,
     isTerminal,
@@ -163,6 +169,25 @@ describe('a running server', () => {
     expect(afterRefusal).toEqual({ old: 1, both: { x: 1 } })
     expect(afterMerge).toEqual({ old: 1, both: { x: 1, y: 2 } })
     expect(await stored(server)).toEqual({ both: { y: 2 } })
+  })
+
+  test('is told what an interrupted import has stored, and how to go on', async (t) => {
+    const server = await serveRest(t)
+    const text = JSON.stringify(Array.from({ length: 12_000 }, (_, i) => i))
+    const signals = new EventEmitter()
+    const stdin = new PassThrough()
+    stdin.write(text.slice(0, 60_000))
+
+    const running = hearth(['import', '-', '--url', server.url], stdin, true, signals)
+    await vi.waitFor(async () => expect(await stored(server)).not.toBe(null))
+    signals.emit('SIGINT', 'SIGINT')
+    const ran = await running
+
+    expect(ran.code).toBe(130)
+    expect(ran.err).toMatch(
+      /\r\x1b\[Khearth: interrupted at standard input:1:60001; the first [\d,]+ values are stored: --overwrite begins anew\n$/,
+    )
+    expect(signals.eventNames()).toEqual([])
   })
 
   test('is named where it cannot be reached or refuses, in one line', async (t) => {

@@ -319,6 +319,9 @@ describe('writing', () => {
       "Invalid data; couldn't parse JSON object. Are you sending a JSON object with valid key names?"
     const badKey = (place: string): string =>
       `Invalid data; couldn't parse key beginning at ${place}. Key value can't be empty or contain $ # [ ] / or .`
+    // Firebase's words do not name these, so ours do.
+    const oddKey = (place: string, why: string): string =>
+      `Invalid data; couldn't parse key beginning at ${place}: ${why}`
     const refusals: [method: string, path: string, body: unknown, error: unknown][] = [
       ['PUT', '/a.json', '', 'Error: No data supplied.'],
       ['POST', '/a.json', '', 'Error: No data supplied.'],
@@ -339,6 +342,14 @@ describe('writing', () => {
       ['PATCH', '/a.json', '{"a//b": 1}', badKey('1:2')],
       ['PATCH', '/a.json', '{".value": 1}', badKey('1:2')],
       ['PATCH', '/a.json', '{"a": {"b/c": 1}}', badKey('1:8')],
+      ['PUT', '/a.json', '{"a": {"__proto__": 1}}', oddKey('1:8', 'key `__proto__` is reserved')],
+      ['PATCH', '/a.json', '{"a/__proto__": 1}', oddKey('1:2', 'key `__proto__` is reserved')],
+      [
+        'PUT',
+        '/a.json',
+        `{"${'k'.repeat(769)}": 1}`,
+        oddKey('1:2', `key \`${'k'.repeat(64)}…\` is 769 bytes long; keys may have at most 768`),
+      ],
       [
         'PATCH',
         '/a.json',
