@@ -209,7 +209,9 @@ class Rest {
     }
     const nodesMax = nodesMaxOf(query)
     const read = await this.#inTurn(context, () => readAt(database, identity, path, wanted, nodesMax))
-    return { ...read, isExport }
+    // As Firebase does: a query lists children, and clients walk the list without asking whether there is one.
+    const value = wanted !== null && read.value === null ? {} : read.value
+    return { ...read, value, isExport }
   }
 
   /**

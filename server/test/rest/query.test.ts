@@ -71,6 +71,15 @@ test('a query gives the children in its range and limit', async (t) => {
   }
 })
 
+test('a query that shows nothing is an empty list, a place without a query is null', async (t) => {
+  const server = await serveLists(t)
+  const bodyOf = async (path: string): Promise<unknown> => (await ask(server, path)).body
+
+  expect(await bodyOf('/numbers.json?orderBy="$value"&equalTo=7')).toEqual({})
+  expect(await bodyOf('/none.json?orderBy="$key"')).toEqual({})
+  expect(await bodyOf('/none.json')).toBe(null)
+})
+
 test('a query without an index is refused with the rule that would define it, for streams, too', async (t) => {
   const server = await serveLists(t)
   const cases: [query: string, index: string][] = [
