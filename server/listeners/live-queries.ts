@@ -27,10 +27,12 @@ import { type Entry, type Store, TooLargeError } from '../store/store.ts'
 import type { Changed } from './conflation.ts'
 import { currentChildren, currentStep } from './current-step.ts'
 import { type Touched, touchedQueries } from './fan-out.ts'
+import { IndexGoneError } from './list-head.ts'
 import { ListenerTree, type LiveQuery } from './listener-tree.ts'
 import { MessageListens } from './message-listens.ts'
-import { type Change, OrderedList } from './ordered-list.ts'
-import { IndexGoneError, QueryWindow } from './query-window.ts'
+import type { Change } from './moves.ts'
+import { OrderedList } from './ordered-list.ts'
+import { QueryWindow } from './query-window.ts'
 
 export interface LiveQueriesOptions {
   store: Store
@@ -170,7 +172,7 @@ export class LiveQueries {
     this.#windowed.remove(live)
     const place = this.#lists.find(live.path, orderOf(live))!
     const list = this.#listOf.get(place)!
-    list.remove(live, live.query!)
+    list.remove(live)
     if (!list.isEmpty) return
     this.#lists.remove(place)
     this.#listOf.delete(place)
@@ -211,22 +213,28 @@ export class LiveQueries {
 
   #advance(list: OrderedList<LiveQuery>, changes: readonly Change[]): void {
     this.#touchedLists.add(list)
-    const moved = list.follow(changes)
-    for (const live of list.concerned(moved)) {
-      this.#touched.add(live)
+    const moves = list.follow(changes)
+    for (const live of list.concerned(moves)) {
+      const window = live.window!
       try {
-        live.window!.advance(changes, moved)
+        if (!window.advance(moves)) {
+          // Its reach had become smaller since it was put: so the next one like these does not find it.
+          list.put(live, window.reach)
+          continue
+        }
       } catch (error) {
         // Found out again when the group is published, with listeners to tell.
-        if (error instanceof TooLargeError || error instanceof IndexGoneError) live.window!.invalidate()
+        if (error instanceof TooLargeError || error instanceof IndexGoneError) window.invalidate()
         else throw error
       }
+      this.#touched.add(live)
+      list.extend(live, window.reach)
     }
   }
 
   /** What the group has touched is in the flushed state now, or never was. */
   #forgetTouched(): void {
-    for (const list of this.#touchedLists) list.touched.clear()
+    for (const list of this.#touchedLists) list.forget()
     this.#touchedLists.clear()
   }
 
@@ -281,7 +289,7 @@ export class LiveQueries {
     const steps = window.settle()
     if (!window.mustReload) return steps
     if (!this.#hasIndex(live.path, query)) return [...steps, this.#becomeWhole(live)]
-    window.reload()
+    this.#reloadWindow(live)
     return [...steps, ['', this.#readQuery(live.path, query)!]]
   }
 
@@ -305,8 +313,8 @@ export class LiveQueries {
       list = new OrderedList(this.#store, live.path, query.orderBy)
       this.#listOf.set(place, list)
     }
-    list.add(live, query)
-    live.window = new QueryWindow(this.#store, live.path, query, list.touched, this.#options.leavesMax)
+    live.window = new QueryWindow(list, query, this.#options.leavesMax)
+    list.put(live, live.window.reach)
     if (this.#store.headRevision === this.#store.flushedRevision) return
     live.window.invalidate()
     this.#young.add(live)
@@ -322,10 +330,19 @@ export class LiveQueries {
 
   #reload(live: LiveQuery): void {
     try {
-      live.window!.reload()
+      this.#reloadWindow(live)
     } catch (error) {
       if (!(error instanceof IndexGoneError)) throw error
       live.window!.invalidate()
+    }
+  }
+
+  #reloadWindow(live: LiveQuery): void {
+    const window = live.window!
+    try {
+      window.reload()
+    } finally {
+      this.#listOf.get(this.#lists.find(live.path, orderOf(live))!)!.put(live, window.reach)
     }
   }
 

@@ -8,6 +8,7 @@ import {
   applyQuery,
   type Path,
   type Query,
+  type Step,
   sameValue,
   type Value,
   type ValueObject,
@@ -17,7 +18,8 @@ import {
 } from '../../protocol/index.ts'
 import type { Entry, Store } from '../store/store.ts'
 import { openMemoryStore } from '../store/store-memory.ts'
-import { type Change, OrderedList } from './ordered-list.ts'
+import type { Change } from './moves.ts'
+import { OrderedList } from './ordered-list.ts'
 import { QueryWindow } from './query-window.ts'
 
 const LIST: Path = ['list']
@@ -85,25 +87,45 @@ function changesOf(entries: readonly Entry[]): Change[] {
   return entries.map(({ path, value }) => ({ key: path[1]!, path: path.slice(1).join('/'), value }))
 }
 
-/** A window with its list, as live queries keep them. */
-class FollowedWindow {
+/** Windows with their list, as live queries keep them. */
+class FollowedWindows {
   readonly #list: OrderedList<QueryWindow>
-  readonly #window: QueryWindow
+  readonly #windows: QueryWindow[] = []
 
-  constructor(store: Store, of: Query, reserve?: number) {
-    this.#list = new OrderedList(store, LIST, of.orderBy)
-    this.#window = new QueryWindow(store, LIST, of, this.#list.touched, LEAVES_MAX, reserve)
-    this.#list.add(this.#window, of)
+  constructor(store: Store, orderBy: Query['orderBy']) {
+    this.#list = new OrderedList(store, LIST, orderBy)
+  }
+
+  add(of: Query, reserve?: number): void {
+    const window = new QueryWindow(this.#list, of, LEAVES_MAX, reserve)
+    this.#windows.push(window)
+    this.#list.put(window, window.reach)
   }
 
   advance(changes: readonly Change[]): void {
-    const moved = this.#list.follow(changes)
-    for (const window of this.#list.concerned(moved)) window.advance(changes, moved)
+    const moves = this.#list.follow(changes)
+    for (const window of this.#list.concerned(moves)) {
+      if (window.advance(moves)) this.#list.extend(window, window.reach)
+      else this.#list.put(window, window.reach)
+    }
   }
 
-  settle() {
-    this.#list.touched.clear()
-    return this.#window.settle()
+  /** The steps of each window. */
+  settle(): Step[][] {
+    this.#list.forget()
+    return this.#windows.map((window) => window.settle())
+  }
+}
+
+/** One window, alone on its list. */
+class FollowedWindow extends FollowedWindows {
+  constructor(store: Store, of: Query, reserve?: number) {
+    super(store, of.orderBy)
+    this.add(of, reserve)
+  }
+
+  get steps(): Step[] {
+    return this.settle()[0]!
   }
 }
 
@@ -138,7 +160,7 @@ test('a window is its query applied to the list, after each commit, whatever its
             if (!sameValue(now, shown[shown.length - 1]!)) shown.push(now)
           }
           await store.flush()
-          const steps = window.settle()
+          const { steps } = window
           const seen = [held, ...steps.map((_, i) => applied(held, steps.slice(0, i + 1)))]
           expect(seen.filter((value, i) => i === 0 || !sameValue(value, seen[i - 1]!))).toEqual(shown)
           held = seen[seen.length - 1]!
@@ -146,6 +168,63 @@ test('a window is its query applied to the list, after each commit, whatever its
       },
     ),
     { numRuns: Number(process.env['RUNS'] ?? 500) },
+  )
+}, 60_000)
+
+const orderBy = fc.constantFrom<Query['orderBy']>('key', 'value', 'priority', { child: ['n'] })
+const manyQueries = orderBy.chain((order) =>
+  fc.array(
+    query.map((of): Query => {
+      const isByKey = of.orderBy === 'key'
+      if (isByKey === (order === 'key')) return { ...of, orderBy: order }
+      return { orderBy: order, limit: of.limit ?? { count: 2, from: 'last' } }
+    }),
+    { minLength: 30, maxLength: 60 },
+  ),
+)
+const largeCommit = fc.uniqueArray(entry, { minLength: 1, maxLength: 25, selector: ({ path }) => path[1] })
+
+test('many windows on one list show what their queries do, after each commit, small or large', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      initial,
+      manyQueries,
+      fc.constantFrom(0, 1, 3),
+      fc.array(fc.array(fc.oneof(commit, largeCommit), { minLength: 1, maxLength: 6 }), {
+        minLength: 1,
+        maxLength: 4,
+      }),
+      async (list, queries, reserve, groups) => {
+        const store = await openList(list)
+        const windows = new FollowedWindows(store, queries[0]!.orderBy)
+        for (const of of queries) windows.add(of, reserve)
+        let model: Value = { list }
+        const held = queries.map((of) => applyQuery(list, of))
+        for (const group of groups) {
+          const shown = held.map((value) => [value])
+          for (const entries of group) {
+            store.stage(entries)
+            windows.advance(changesOf(entries))
+            for (const { path, value } of entries) model = withValueAt(model, path, value)
+            queries.forEach((of, i) => {
+              const now = applyQuery(valueAt(model, LIST), of)
+              if (!sameValue(now, shown[i]!.at(-1)!)) shown[i]!.push(now)
+            })
+          }
+          await store.flush()
+          windows.settle().forEach((steps, i) => {
+            const seen: Value[] = [held[i]!]
+            for (const step of steps) {
+              const now = applied(held[i]!, [step])
+              if (!sameValue(now, held[i]!)) seen.push(now)
+              held[i] = now
+            }
+            expect(seen).toEqual(shown[i])
+          })
+        }
+      },
+    ),
+    { numRuns: Number(process.env['RUNS'] ?? 100) },
   )
 }, 60_000)
 
@@ -214,6 +293,35 @@ test.each<[string, Query]>([
     }
     // Each replacement fetched costs a few looks, and what the group has touched already is passed over.
     expect(count.walked).toBeLessThan(15_000)
+  },
+  60_000,
+)
+
+test.each([
+  ['first', 'deleted', null],
+  ['last', 'deleted', null],
+  ['first', 'moved elsewhere', { n: COUNT / 2 }],
+] as const)(
+  'two hundred windows whose %s ten thousand children are %s walk past them once',
+  async (from, _, value) => {
+    const store = await openList(longList)
+    const windows = new FollowedWindows(store, { child: ['n'] })
+    for (let i = 0; i < 200; i++) windows.add({ orderBy: { child: ['n'] }, limit: { count: 1 + i, from } })
+    const gone = Object.keys(longList).filter((at) => {
+      const { n: rank } = longList[at] as { n: number }
+      return from === 'first' ? rank < 10_000 : rank >= COUNT - 10_000
+    })
+    const entries = gone.map((at) => ({ path: [...LIST, at], value }))
+    const count = counting(store)
+
+    store.stage(entries)
+    windows.advance(changesOf(entries))
+
+    // Ten thousand, what they show then, and a look or two of each.
+    expect(count.walked).toBeLessThan(11_000)
+    await store.flush()
+    const [step] = windows.settle().at(-1)!
+    expect(step!.length).toBe(800)
   },
   60_000,
 )

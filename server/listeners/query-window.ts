@@ -11,19 +11,27 @@
  * A write of the query's whole path (or above it) starts the window anew when the group is settled: that commit and
  * those after it in the group become one step, the whole window at the empty path.
  */
-import { isInRange, type Path, type Query, type Step, type Value } from '../../protocol/index.ts'
-import { compareRanks, type OrderedStore, orderedAt, type Place, walk } from '../query-read.ts'
+import type { Query, Step, Value } from '../../protocol/index.ts'
+import type { Place } from '../query-read.ts'
 import { LimitMembers } from './limit-members.ts'
-import type { Change, Moved, TouchedChildren } from './ordered-list.ts'
+import type { ListHead } from './list-head.ts'
+import type { Moves } from './moves.ts'
 import { RangeMembers } from './range-members.ts'
+import type { Reach } from './reaches.ts'
 
 /** What a commit did to a child as the query's listeners see it. */
 export type Fate = 'entered' | 'stayed' | 'left'
 
 /** Which children a query shows. */
 export interface Members {
-  /** Follows a commit. @returns The fate of each child it made enter or leave, and of each touched one that stays. */
-  advance(moved: readonly Moved[]): Map<string, Fate>
+  /**
+   * Follows a commit.
+   * @returns The fate of each child it made enter or leave, and of each touched one that stays; null where nothing it
+   * did was within reach.
+   */
+  advance(moves: Moves): Map<string, Fate> | null
+  /** Between commits: where a child has to have been or to come for it to concern the members. */
+  readonly reach: Reach
   /** Between commits: whether a child that has its place is shown. */
   shows(place: Place): boolean
   /** Starts anew from the flushed state. */
@@ -33,41 +41,32 @@ export interface Members {
 /** Children kept in reserve behind a limit. */
 const RESERVE = 32
 
-/** The index a window rests on is gone. */
-export class IndexGoneError extends Error {}
-
 export class QueryWindow {
-  readonly #path: Path
-  readonly #query: Query
-  readonly #store: OrderedStore
+  readonly #list: ListHead
   readonly #leavesMax: number
   readonly #members: Members
-  readonly #touched: TouchedChildren
   #steps: Step[] = []
   #mustReload = false
 
   /**
-   * @param touched What the group under way has touched on the query's list.
+   * @param list The children at the query's path, in its order.
    * @throws {IndexGoneError} There is no index for the query's order.
    */
-  constructor(
-    store: OrderedStore,
-    path: Path,
-    query: Query,
-    touched: TouchedChildren,
-    leavesMax: number,
-    reserve = RESERVE,
-  ) {
-    this.#store = store
-    this.#path = path
-    this.#query = query
-    this.#touched = touched
+  constructor(list: ListHead, query: Query, leavesMax: number, reserve = RESERVE) {
+    this.#list = list
     this.#leavesMax = leavesMax
     this.#members =
       query.limit === undefined
         ? new RangeMembers(query)
-        : new LimitMembers(query, query.limit.count, reserve, (edge, count) => this.#beyond(edge, count))
+        : new LimitMembers(query, query.limit.count, reserve, (edge, count) =>
+            list.beyond(query, edge, count),
+          )
     this.#members.reload()
+  }
+
+  /** Where a child has to have been or to come for a commit to concern this window. */
+  get reach(): Reach {
+    return this.#members.reach
   }
 
   /** The group under way has done what this window cannot follow: it starts anew when the group is settled. */
@@ -81,23 +80,26 @@ export class QueryWindow {
 
   /**
    * Follows a commit that has just been staged.
-   * @param changes In the order of the commit's entries.
-   * @param moved The children they touch.
+   * @param moves What it did to the list.
+   * @returns Whether it concerned this window.
    * @throws {TooLargeError} A child that enters has more leaves than one read may take.
    * @throws {IndexGoneError}
    */
-  advance(changes: readonly Change[], moved: readonly Moved[]): void {
-    if (this.#mustReload) return
-    const { head } = this.#store
-    const fates = this.#members.advance(moved)
+  advance(moves: Moves): boolean {
+    if (this.#mustReload) return true
+    const fates = this.#members.advance(moves)
+    if (fates === null) return false
     const step: (string | Value)[] = []
+    const stayed: string[] = []
     // Leavers first: whoever applies a step part by part never holds more than the limit.
     for (const [key, fate] of fates) if (fate === 'left') step.push(key, null)
     for (const [key, fate] of fates) {
-      if (fate === 'entered') step.push(key, head.read([...this.#path, key], this.#leavesMax))
+      if (fate === 'entered') step.push(key, this.#list.read(key, this.#leavesMax))
+      else if (fate === 'stayed') stayed.push(key)
     }
-    for (const { key, path, value } of changes) if (fates.get(key) === 'stayed') step.push(path, value)
+    for (const { path, value } of moves.changesOf(stayed)) step.push(path, value)
     if (step.length > 0) this.#steps.push(step)
+    return true
   }
 
   /**
@@ -112,7 +114,7 @@ export class QueryWindow {
 
   /** Whether it shows a child; between groups. */
   shows(key: string): boolean {
-    const ordered = orderedAt(this.#store.flushed, this.#path, key, this.#query.orderBy)
+    const ordered = this.#list.flushedAt(key)
     return ordered !== undefined && this.#members.shows({ key, ordered })
   }
 
@@ -121,35 +123,5 @@ export class QueryWindow {
     this.#steps = []
     this.#mustReload = false
     this.#members.reload()
-  }
-
-  /** The best `count` children ranked behind `edge`, best first; fewer if there are no more. */
-  #beyond(edge: Place | null, count: number): Place[] {
-    const inOrder = walk(this.#store, this.#path, this.#query, edge)
-    if (inOrder === null) throw new IndexGoneError()
-    const places: Place[] = []
-    const touched = this.#touchedBeyond(edge)
-    let next = 0
-    for (const key of inOrder) {
-      if (this.#touched.has(key)) continue
-      const ordered = orderedAt(this.#store.flushed, this.#path, key, this.#query.orderBy)
-      const place: Place = { key, ordered: ordered ?? null }
-      while (next < touched.length && compareRanks(this.#query, touched[next]!, place) < 0) {
-        if (places.push(touched[next++]!) === count) return places
-      }
-      if (places.push(place) === count) return places
-    }
-    return [...places, ...touched.slice(next, next + count - places.length)]
-  }
-
-  /** Touched children that rank behind the edge, best first. */
-  #touchedBeyond(edge: Place | null): Place[] {
-    const places: Place[] = []
-    for (const [key, ordered] of this.#touched) {
-      if (ordered === undefined || !isInRange(this.#query, key, ordered)) continue
-      const place = { key, ordered }
-      if (edge === null || compareRanks(this.#query, place, edge) > 0) places.push(place)
-    }
-    return places.sort((a, b) => compareRanks(this.#query, a, b))
   }
 }

@@ -4,24 +4,28 @@
  */
 import { isInRange, type Query } from '../../protocol/index.ts'
 import type { Place } from '../query-read.ts'
-import type { Moved } from './ordered-list.ts'
+import type { Moved, Moves } from './moves.ts'
 import type { Fate, Members } from './query-window.ts'
+import { type Reach, rangeOf } from './reaches.ts'
 
 export class RangeMembers implements Members {
   readonly #query: Query
+  readonly reach: Reach
 
   constructor(query: Query) {
     this.#query = query
+    this.reach = rangeOf(query)
   }
 
-  advance(moved: readonly Moved[]): Map<string, Fate> {
-    const fates = new Map<string, Fate>()
-    for (const { key, before, after } of moved) {
-      const wasIn = before !== undefined && isInRange(this.#query, key, before)
-      const isIn = after !== undefined && isInRange(this.#query, key, after)
-      if (isIn) fates.set(key, wasIn ? 'stayed' : 'entered')
-      else if (wasIn) fates.set(key, 'left')
+  advance(moves: Moves): Map<string, Fate> | null {
+    const fateOf = new Map<Moved, Fate>()
+    for (const { moved } of moves.wereWithin(this.reach)) fateOf.set(moved, 'left')
+    for (const { moved } of moves.areWithin(this.reach)) {
+      fateOf.set(moved, fateOf.has(moved) ? 'stayed' : 'entered')
     }
+    if (fateOf.size === 0) return null
+    const fates = new Map<string, Fate>()
+    for (const moved of [...fateOf.keys()].sort(byNumber)) fates.set(moved.key, fateOf.get(moved)!)
     return fates
   }
 
@@ -30,4 +34,8 @@ export class RangeMembers implements Members {
   }
 
   reload(): void {}
+}
+
+function byNumber(a: Moved, b: Moved): number {
+  return a.at - b.at
 }
