@@ -187,20 +187,22 @@ export function quoteInput(raw: unknown): string {
  * @throws {RequestError} `invalid_path`
  */
 export function assertApart(locations: readonly Path[]): void {
-  const paths = new Set<string>()
-  for (const path of locations) {
-    const text = formatPath(path)
-    if (paths.has(text)) throw new RequestError('invalidPath', `path \`${text}\` occurs twice in one update`)
-    paths.add(text)
+  // In this order a path comes right before all that lie within it.
+  const sorted = [...locations].sort(compareByKeys)
+  for (let i = 1; i < sorted.length; i++) {
+    const ancestor = sorted[i - 1]!
+    const path = sorted[i]!
+    if (!isAtOrAbove(ancestor, path)) continue
+    if (ancestor.length < path.length) throw overlap(formatPath(ancestor), path)
+    throw new RequestError('invalidPath', `path \`${formatPath(path)}\` occurs twice in one update`)
   }
-  for (const path of locations) {
-    let prefix = ''
-    if (path.length > 0 && paths.has('/')) throw overlap('/', path)
-    for (let depth = 0; depth < path.length - 1; depth++) {
-      prefix += `/${path[depth]!}`
-      if (paths.has(prefix)) throw overlap(prefix, path)
-    }
-  }
+}
+
+/** Key by key, in any order of keys: to format ten thousand deep paths, and all places above them, takes a second. */
+function compareByKeys(a: Path, b: Path): number {
+  const shared = Math.min(a.length, b.length)
+  for (let i = 0; i < shared; i++) if (a[i] !== b[i]) return a[i]! < b[i]! ? -1 : 1
+  return a.length - b.length
 }
 
 function overlap(ancestor: string, path: Path): RequestError {

@@ -45,7 +45,6 @@ import {
   isUnchanged,
   locationOf,
   PRIORITY_KEY,
-  placesAbove,
   resolveEntries,
 } from './write-entries.ts'
 
@@ -408,10 +407,8 @@ export class Database {
 
   /** The paths of priorities that there are now above what some entries delete. */
   prioritiesAbove(entries: readonly Entry[]): Path[] {
-    const { flushed } = this.#store
-    return placesAbove(entries.filter(isDeletion))
-      .filter((place) => flushed.priorityAt(place) !== null)
-      .map((place) => [...place, PRIORITY_KEY])
+    const deleted = entries.filter(isDeletion).map(({ path }) => path)
+    return this.#store.flushed.rankedAbove(deleted).map((place) => [...place, PRIORITY_KEY])
   }
 
   /** Between groups: children in which places lie that a window does not show; none for any other query. */

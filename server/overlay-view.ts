@@ -16,7 +16,7 @@ import {
 } from '../protocol/index.ts'
 import { type DataView, OBJECT } from '../rules/index.ts'
 import type { Entry } from './store/store.ts'
-import { isPriorityPath } from './write-entries.ts'
+import { isPriorityPath, PRIORITY_KEY } from './write-entries.ts'
 
 export function overlayView(base: DataView, entries: readonly Entry[]): DataView {
   const values = entries.some(({ path }) => isPriorityPath(path))
@@ -90,11 +90,11 @@ class SingleOverlay implements DataView {
 /** Other priorities on nodes that exist; everything else as in `base`. */
 class PriorityOverlay implements DataView {
   readonly #base: DataView
-  readonly #priorities: readonly Entry[]
+  readonly #priorities: Part
 
   constructor(base: DataView, priorities: readonly Entry[]) {
     this.#base = base
-    this.#priorities = priorities
+    this.#priorities = new Part(priorities, 0)
   }
 
   valueAt(path: Path): Leaf | typeof OBJECT | null {
@@ -102,11 +102,9 @@ class PriorityOverlay implements DataView {
   }
 
   priorityAt(path: Path): Priority | null {
-    for (const entry of this.#priorities) {
-      if (entry.path.length !== path.length + 1 || !isAtOrAbove(path, entry.path)) continue
-      return this.#base.valueAt(path) === null ? null : (entry.value as Priority | null)
-    }
-    return this.#base.priorityAt(path)
+    const found = this.#priorities.find([...path, PRIORITY_KEY])
+    if (found === null || found.entry === null) return this.#base.priorityAt(path)
+    return this.#base.valueAt(path) === null ? null : (found.entry.value as Priority | null)
   }
 
   childKeysAt(path: Path): Iterable<string> {
@@ -114,75 +112,109 @@ class PriorityOverlay implements DataView {
   }
 }
 
-interface Node {
-  children: Map<string, Node>
-  entry: { value: Value } | null
-  /** Some entry at or below sets something: the node exists after the write. */
-  setsSomething: boolean
+/** What a write does at a place: the entry there or above it, or else the part of its entries that lie below. */
+type Found = { entry: Entry } | { entry: null; part: Part }
+
+/**
+ * The entries at or below one place, parted by their next keys once somebody asks for more: of ten thousand deep paths
+ * most rules look at the upper levels alone.
+ */
+class Part {
+  readonly entries: readonly Entry[]
+  readonly #depth: number
+  #children: ReadonlyMap<string, Part> | null = null
+  /** Some entry sets something: the node exists after the write. */
+  readonly setsSomething: boolean
+  /** Whether the node exists after a write that only deletes below it; null until asked. */
+  isThere: boolean | null = null
+
+  /** @param depth Keys that all entries have in common; more than one are all longer than that. */
+  constructor(entries: readonly Entry[], depth: number) {
+    this.entries = entries
+    this.#depth = depth
+    this.setsSomething = entries.some(({ value }) => value !== null)
+  }
+
+  /** Null where the write changes nothing on this path, counted from the root. */
+  find(path: Path): Found | null {
+    let part: Part = this
+    for (;;) {
+      const { entries } = part
+      if (entries.length === 1) return part.#findAlone(path, entries[0]!)
+      if (part.#depth === path.length) return { entry: null, part }
+      const child = part.children.get(path[part.#depth]!)
+      if (child === undefined) return null
+      part = child
+    }
+  }
+
+  /** A single entry needs no parts: its path says all. */
+  #findAlone(path: Path, entry: Entry): Found | null {
+    const shared = Math.min(path.length, entry.path.length)
+    for (let i = this.#depth; i < shared; i++) if (path[i] !== entry.path[i]) return null
+    if (entry.path.length <= path.length) return { entry }
+    return { entry: null, part: path.length === this.#depth ? this : new Part(this.entries, path.length) }
+  }
+
+  get children(): ReadonlyMap<string, Part> {
+    this.#children ??= this.#parted()
+    return this.#children
+  }
+
+  #parted(): ReadonlyMap<string, Part> {
+    const entriesBy = new Map<string, Entry[]>()
+    for (const entry of this.entries) {
+      const key = entry.path[this.#depth]!
+      const others = entriesBy.get(key)
+      if (others === undefined) entriesBy.set(key, [entry])
+      else others.push(entry)
+    }
+    const children = new Map<string, Part>()
+    for (const [key, entries] of entriesBy) children.set(key, new Part(entries, this.#depth + 1))
+    return children
+  }
 }
 
 class MultiOverlay implements DataView {
   readonly #base: DataView
-  readonly #root: Node = { children: new Map(), entry: null, setsSomething: false }
+  readonly #root: Part
 
   constructor(base: DataView, entries: readonly Entry[]) {
     this.#base = base
-    for (const { path, value } of entries) {
-      let node = this.#root
-      if (value !== null) node.setsSomething = true
-      for (const key of path) {
-        let child = node.children.get(key)
-        if (child === undefined) {
-          child = { children: new Map(), entry: null, setsSomething: false }
-          node.children.set(key, child)
-        }
-        node = child
-        if (value !== null) node.setsSomething = true
-      }
-      node.entry = { value }
-    }
+    this.#root = new Part(entries, 0)
   }
 
   valueAt(path: Path): Leaf | typeof OBJECT | null {
-    const found = this.#find(path)
+    const found = this.#root.find(path)
     if (found === null) return this.#base.valueAt(path)
-    if (found.node.entry !== null) return seen(valueAt(found.node.entry.value, path, found.depth))
-    if (found.node.setsSomething) return OBJECT
+    if (found.entry !== null) return seen(valueAt(found.entry.value, path, found.entry.path.length))
+    const { part } = found
+    if (part.setsSomething) return OBJECT
     const before = this.#base.valueAt(path)
     if (before !== OBJECT) return before
-    return survives(this.#base, this, path) ? OBJECT : null
+    part.isThere ??= survives(this.#base, this, path)
+    return part.isThere ? OBJECT : null
   }
 
   priorityAt(path: Path): Priority | null {
-    const found = this.#find(path)
+    const found = this.#root.find(path)
     if (found === null) return this.#base.priorityAt(path)
-    if (found.node.entry !== null) return priorityOf(valueAt(found.node.entry.value, path, found.depth))
+    if (found.entry !== null) return priorityOf(valueAt(found.entry.value, path, found.entry.path.length))
     return this.valueAt(path) === null ? null : this.#base.priorityAt(path)
   }
 
   *childKeysAt(path: Path): Iterable<string> {
-    const found = this.#find(path)
+    const found = this.#root.find(path)
     if (found === null) {
       yield* this.#base.childKeysAt(path)
       return
     }
-    if (found.node.entry !== null) {
-      yield* childKeys(valueAt(found.node.entry.value, path, found.depth))
+    if (found.entry !== null) {
+      yield* childKeys(valueAt(found.entry.value, path, found.entry.path.length))
       return
     }
-    for (const key of this.#base.childKeysAt(path)) if (!found.node.children.has(key)) yield key
-    for (const key of found.node.children.keys()) if (this.valueAt([...path, key]) !== null) yield key
-  }
-
-  /** The overlay's node at `path`, or the entry above it; null where the write changes nothing on this path. */
-  #find(path: Path): { node: Node; depth: number } | null {
-    let node = this.#root
-    for (let depth = 0; depth < path.length; depth++) {
-      if (node.entry !== null) return { node, depth }
-      const child = node.children.get(path[depth]!)
-      if (child === undefined) return null
-      node = child
-    }
-    return { node, depth: path.length }
+    const { children } = found.part
+    for (const key of this.#base.childKeysAt(path)) if (!children.has(key)) yield key
+    for (const key of children.keys()) if (this.valueAt([...path, key]) !== null) yield key
   }
 }

@@ -3,9 +3,9 @@
  *
  * INVARIANT: who follows what is told stages the same, and counts alike.
  */
-import { formatPath, type Path, type Priority } from '../protocol/index.ts'
+import { formatPath, isAtOrAbove, type Path, type Priority } from '../protocol/index.ts'
 import type { Entry, Store } from './store/store.ts'
-import { isDeletion, isPriority, PRIORITY_KEY, placesAbove } from './write-entries.ts'
+import { isDeletion, isPriority, PRIORITY_KEY } from './write-entries.ts'
 
 /** Places remembered as having lost their priority: clients' own writes under way are seconds old, not minutes. */
 const UNRANKED_MAX = 100
@@ -13,7 +13,7 @@ const UNRANKED_MAX = 100
 export class Staging {
   readonly #store: Store
   /** Places that went with the last that was in them, and so lost a priority; oldest first. */
-  readonly #unranked = new Set<string>()
+  readonly #unranked = new Map<string, Path>()
 
   constructor(store: Store) {
     this.#store = store
@@ -34,7 +34,7 @@ export class Staging {
     // Staged in parts: a full store is to refuse all of it, before anything is forgotten.
     if (entries.some(({ value }) => value !== null)) this.#store.assertRoom()
     const deletions = entries.filter(isDeletion)
-    const ranked = placesAbove(deletions).filter((place) => head.priorityAt(place) !== null)
+    const ranked = head.rankedAbove(deletions.map(({ path }) => path))
     const madeAnew = this.#madeAnew(entries)
     // A place where something is left keeps its priority, whatever the order in the update.
     const values = [...entries.filter((entry) => !isPriority(entry) && !isDeletion(entry)), ...deletions]
@@ -61,15 +61,22 @@ export class Staging {
   #madeAnew(entries: readonly Entry[]): Path[] {
     if (this.#unranked.size === 0) return []
     const { head } = this.#store
-    return placesAbove(entries.filter((entry) => !isPriority(entry))).filter((place) => {
-      return head.valueAt(place) === null && this.#unranked.delete(formatPath(place))
-    })
+    const written = entries.filter((entry) => !isPriority(entry))
+    const made: Path[] = []
+    // Few, and most lie elsewhere: cheaper to look at each than at all places above what is written.
+    for (const [name, place] of this.#unranked) {
+      const isAbove = written.some(({ path }) => path.length > place.length && isAtOrAbove(place, path))
+      if (!isAbove || head.valueAt(place) !== null) continue
+      this.#unranked.delete(name)
+      made.push(place)
+    }
+    return made
   }
 
   #unranks(place: Path): void {
-    this.#unranked.add(formatPath(place))
+    this.#unranked.set(formatPath(place), place)
     if (this.#unranked.size <= UNRANKED_MAX) return
-    for (const oldest of this.#unranked) {
+    for (const oldest of this.#unranked.keys()) {
       this.#unranked.delete(oldest)
       return
     }

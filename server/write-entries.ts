@@ -39,21 +39,6 @@ export function isDeletion({ path, value }: Entry): boolean {
   return value === null && !isPriorityPath(path)
 }
 
-/** All places above some, each once. */
-export function placesAbove(entries: readonly Entry[]): Path[] {
-  const places = new Map<string, Path>()
-  for (const { path } of entries) {
-    // Cut, not formatted anew: an update may hold ten thousand deep paths.
-    let name = formatPath(path)
-    for (let length = path.length - 1; length >= 0; length--) {
-      name = name.slice(0, Math.max(0, name.lastIndexOf('/')))
-      if (places.has(name)) break
-      places.set(name, path.slice(0, length))
-    }
-  }
-  return [...places.values()]
-}
-
 /** @throws {RequestError} `invalid_value`, `too_large` */
 export function setEntries(path: Path, value: unknown): Entry[] {
   return [entryAt(path, value)]

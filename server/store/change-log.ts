@@ -140,17 +140,16 @@ export class RowChangeLog implements ChangeLog {
     encoder.value([header.from, header.to, header.timestampMs, header.startsAt])
     for (const commit of this.#staged) {
       const commitStart = encoder.length
-      if (commitStart - start < GROUP_BYTES_MAX) putCommit(encoder, commit, header.from)
-      if (encoder.length === commitStart || encoder.length - commitStart > COMMIT_BYTES_MAX) {
-        encoder.length = commitStart
-        putOutline(encoder, commit, header.from)
-      }
-    }
-    const bytes = encoder.length - start
-    if (bytes > GROUP_ROW_BYTES_MAX) {
+      const isLogged =
+        commitStart - start < GROUP_BYTES_MAX &&
+        putCommit(encoder, commit, header.from, commitStart + COMMIT_BYTES_MAX)
+      if (isLogged) continue
+      encoder.length = commitStart
+      if (putOutline(encoder, commit, header.from, start + GROUP_ROW_BYTES_MAX)) continue
       encoder.length = start
       return
     }
+    const bytes = encoder.length - start
     batch.put(CHANGE_LOG_ID, keyOf(header.to), start, encoder.length)
     this.#endsAtAfter += bytes + ROW_BYTES
   }
@@ -192,19 +191,27 @@ function headerOf(decoder: Decoder): Header {
   return { from, to, timestampMs, startsAt }
 }
 
-function putCommit(encoder: Encoder, { revision, entries }: Commit, from: number): void {
+/** @returns Whether it ends before `endMax`; the rest is not written then. */
+function putCommit(encoder: Encoder, { revision, entries }: Commit, from: number, endMax: number): boolean {
   encoder.array(1 + entries.length * 2)
   encoder.number(revision - from)
   for (const { path, value } of entries) {
     encoder.string(path.join('/'))
     encoder.value(value)
+    if (encoder.length > endMax) return false
   }
+  return true
 }
 
-function putOutline(encoder: Encoder, { revision, entries }: Commit, from: number): void {
+/** @returns The same. */
+function putOutline(encoder: Encoder, { revision, entries }: Commit, from: number, endMax: number): boolean {
   encoder.array(1 + entries.length)
   encoder.number(from - revision)
-  for (const { path } of entries) encoder.string(path.join('/'))
+  for (const { path } of entries) {
+    encoder.string(path.join('/'))
+    if (encoder.length > endMax) return false
+  }
+  return true
 }
 
 function decodeGroup(bytes: Uint8Array): LoggedGroup {

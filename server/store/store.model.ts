@@ -6,6 +6,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import {
   compareKeys,
+  formatPath,
   isAtOrAbove,
   isObject,
   leafOf,
@@ -228,6 +229,19 @@ function assertSame(view: TreeView, model: Value): void {
   const read = view.read([])
   if (!sameValue(read, model)) expect(read).toEqual(model)
   assertNode(view, model, [])
+  const ranked = new Set<string>()
+  const belowEach: Path[] = []
+  collectNodes(model, [], belowEach, ranked)
+  expect(new Set(view.rankedAbove(belowEach).map(formatPath))).toEqual(ranked)
+}
+
+/** A path below each node, and the nodes with a priority. */
+function collectNodes(model: Value, path: Path, belowEach: Path[], ranked: Set<string>): void {
+  belowEach.push([...path, 'below'])
+  if (priorityOf(model) !== null) ranked.add(formatPath(path))
+  if (isObject(model)) {
+    for (const key of orderedKeys(model)) collectNodes(model[key]!, [...path, key], belowEach, ranked)
+  }
 }
 
 function assertNode(view: TreeView, model: Value, path: Path): void {

@@ -30,6 +30,8 @@ export interface TreeView extends DataView {
     path: Path,
     options?: { from?: string; to?: string; reverse?: boolean; limit?: number },
   ): Iterable<string>
+  /** The places above some paths that have a priority, each once. What these paths share is walked once. */
+  rankedAbove(paths: readonly Path[]): Path[]
 }
 
 /** One location and what it becomes: a set of values that belong together is one atomic write. */

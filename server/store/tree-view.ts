@@ -5,6 +5,7 @@
 import {
   childOf,
   compareKeys,
+  formatPath,
   hasOwn,
   type Leaf,
   orderedKeys,
@@ -68,6 +69,37 @@ export class StoreView implements TreeView {
     if (typeof node !== 'object' || node === null || (options.limit ?? 1) <= 0) return []
     if (node instanceof Branch) return this.#branchKeys(node, options)
     return packedKeys(node, options)
+  }
+
+  rankedAbove(paths: readonly Path[]): Path[] {
+    const tree = this.#tree
+    tree.trimCache()
+    const ranked = new Map<string, Path>()
+    let before: Path = []
+    /** At the places above the path before, from the root on, as far as there is something. */
+    const slots: Slot[] = []
+    for (const path of paths) {
+      let depth = 0
+      while (depth < slots.length && depth < before.length && before[depth] === path[depth]) depth += 1
+      slots.length = Math.min(slots.length, depth + 1)
+      before = path
+      for (depth = slots.length; depth < path.length; depth++) {
+        const slot =
+          depth === 0 ? this.#below(tree.trunk, '') : this.#below(slots[depth - 1]!, path[depth - 1]!)
+        if (typeof slot !== 'object' || slot === null) break
+        slots.push(slot)
+        const priority = slot instanceof Branch ? this.#priorityOf(slot) : priorityOf(slot)
+        if (priority !== null) ranked.set(formatPath(path.slice(0, depth)), path.slice(0, depth))
+      }
+    }
+    return [...ranked.values()]
+  }
+
+  #below(slot: Slot, key: string): Slot {
+    if (slot instanceof Branch) {
+      return this.#isHead ? this.#tree.headSlot(slot, key) : this.#tree.flushedSlot(slot, key)
+    }
+    return key.charCodeAt(0) === DOT ? null : childOf(slot, key)
   }
 
   /** The packed node or the branch at a path. */
