@@ -55,8 +55,10 @@ export class LimitMembers implements Members {
 
   advance(moves: Moves): Map<string, Fate> | null {
     const taken = moves.wereWithin(this.#reach)
-    const coming = this.#best(moves.areWithin(this.#reach))
-    if (taken.length + coming.places.length === 0) return null
+    const here = moves.areWithin(this.#reach)
+    if (taken.length + here.length === 0) return null
+    const areCut = here.length > this.#capacity
+    const coming = areCut ? this.#best(here) : here
     this.#net.clear()
     const wereShown: string[] = []
     for (const place of inTurn(taken)) {
@@ -67,20 +69,18 @@ export class LimitMembers implements Members {
       if (isShown - (this.#net.get(place.key) ?? 0) === 1) wereShown.push(place.key)
       if (!staysInPlace(place.moved)) this.#removeAt(at)
     }
-    for (const place of inTurn(coming.places)) if (!staysInPlace(place.moved)) this.#insert(place)
+    for (const place of inTurn(coming)) if (!staysInPlace(place.moved)) this.#insert(place)
     const isOver = this.#items.length > this.#capacity
     while (this.#items.length > this.#capacity) this.#items.pop()
-    if (isOver || coming.areCut) this.#setEdge(this.#items[this.#items.length - 1]!)
+    if (isOver || areCut) this.#setEdge(this.#items[this.#items.length - 1]!)
     if (this.#items.length < this.#count) this.#fill()
     return this.#fates(wereShown)
   }
 
   /** No more than may come to be items: of ten thousand new children the others need not even be looked at. */
-  #best(places: MovedPlace[]): { places: MovedPlace[]; areCut: boolean } {
-    const areCut = places.length > this.#capacity
-    if (!areCut) return { places, areCut }
+  #best(places: readonly MovedPlace[]): readonly MovedPlace[] {
     const isReverse = this.#query.limit!.from === 'last'
-    return { places: isReverse ? places.slice(-this.#capacity) : places.slice(0, this.#capacity), areCut }
+    return isReverse ? places.slice(-this.#capacity) : places.slice(0, this.#capacity)
   }
 
   shows(place: Place): boolean {
@@ -159,8 +159,8 @@ export class LimitMembers implements Members {
 }
 
 /** In the order in which the commit names them. */
-function inTurn(places: MovedPlace[]): MovedPlace[] {
-  return places.length < 2 ? places : places.sort((a, b) => a.moved.at - b.moved.at)
+function inTurn(places: readonly MovedPlace[]): readonly MovedPlace[] {
+  return places.length < 2 ? places : [...places].sort((a, b) => a.moved.at - b.moved.at)
 }
 
 function staysInPlace({ before, after }: Moved): boolean {

@@ -28,6 +28,8 @@ export interface MovedPlace extends Place {
   moved: Moved
 }
 
+const NO_PLACES: readonly MovedPlace[] = []
+
 export class Moves {
   readonly all: readonly Moved[]
   /** In the order of the commit's entries. */
@@ -45,12 +47,12 @@ export class Moves {
   }
 
   /** Where children were within a reach, in the list's order. */
-  wereWithin(reach: Reach): MovedPlace[] {
+  wereWithin(reach: Reach): readonly MovedPlace[] {
     return within(this.#befores, reach)
   }
 
   /** Where children are within it now, in the list's order. */
-  areWithin(reach: Reach): MovedPlace[] {
+  areWithin(reach: Reach): readonly MovedPlace[] {
     return within(this.#afters, reach)
   }
 
@@ -60,10 +62,10 @@ export class Moves {
     yield* this.#afters
   }
 
-  /** What was done to some of the children, in the order of the commit's entries. */
-  changesOf(keys: readonly string[]): Change[] {
+  /** @param keys At least one touched child. @returns What was done to them, in the order of the commit's entries. */
+  changesOf(keys: readonly string[]): readonly Change[] {
     const changes = this.#changes
-    if (changes.length === 1) return keys.length === 0 ? [] : [changes[0]!]
+    if (changes.length === 1) return changes
     this.#numbersOf ??= numbersByKey(changes)
     const numbers: number[] = []
     for (const key of keys) for (const number of this.#numbersOf.get(key)!) numbers.push(number)
@@ -77,13 +79,15 @@ function inOrder(all: readonly Moved[], orderedBy: (moved: Moved) => Value | und
     const ordered = orderedBy(moved)
     if (ordered !== undefined) places.push({ key: moved.key, ordered, moved })
   }
+  if (places.length < 2) return places
   return places.sort((a, b) => comparePlaces(a.ordered, a.key, b.ordered, b.key))
 }
 
-function within(places: readonly MovedPlace[], { from, to }: Reach): MovedPlace[] {
+function within(places: readonly MovedPlace[], { from, to }: Reach): readonly MovedPlace[] {
   const start = from === null ? 0 : countBefore(places, from)
   const end = to === null ? places.length : countBefore(places, to)
-  return start < end ? places.slice(start, end) : []
+  if (end - start === places.length) return places
+  return start < end ? places.slice(start, end) : NO_PLACES
 }
 
 function numbersByKey(changes: readonly Change[]): Map<string, number[]> {

@@ -37,7 +37,7 @@ export class OrderedList<Window> extends ListHead {
 
   /** The windows that what moved may concern. */
   concerned(moves: Moves): Iterable<Window> {
-    if (moves.all.length * ASKED_INSTEAD >= this.#reaches.size) return [...this.#reaches.windows()]
+    if (moves.all.length * ASKED_INSTEAD >= this.#reaches.size) return this.#reaches.windows()
     const found = new Set<Window>()
     for (const place of moves.places()) this.#reaches.find(place, found)
     return found

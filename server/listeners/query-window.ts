@@ -97,7 +97,7 @@ export class QueryWindow {
       if (fate === 'entered') step.push(key, this.#list.read(key, this.#leavesMax))
       else if (fate === 'stayed') stayed.push(key)
     }
-    for (const { path, value } of moves.changesOf(stayed)) step.push(path, value)
+    if (stayed.length > 0) for (const { path, value } of moves.changesOf(stayed)) step.push(path, value)
     if (step.length > 0) this.#steps.push(step)
     return true
   }
