@@ -23,7 +23,7 @@ import { TEXT_UNITS_MAX } from '../store/index-keys.ts'
 import type { RowBatch } from '../store/rows.ts'
 import { type Entry, StoreUnavailableError } from '../store/store.ts'
 import { MemoryRows } from '../store/store-memory.ts'
-import { resolveEntries } from '../write-entries.ts'
+import { isDeletion, isPriority, resolveEntries } from '../write-entries.ts'
 
 export const NOW_MS = 7
 
@@ -228,7 +228,7 @@ export function statesOf(
   const accepted: (readonly Entry[])[] = []
   for (const act of writes) {
     if (act.do !== 'write' || !written.has(act.entries)) continue
-    const resolved = resolveEntries(valuesFirst(act.entries), viewOf(model), NOW_MS)
+    const resolved = resolveEntries(inStoredOrder(act.entries), viewOf(model), NOW_MS)
     accepted.push(resolved)
     for (const { path, value } of resolved) model = withValueAt(model, path, value)
     states.push(model)
@@ -236,9 +236,13 @@ export function statesOf(
   return { states, accepted }
 }
 
-function valuesFirst(entries: readonly Entry[]): Entry[] {
-  const isPriority = ({ path }: Entry): boolean => path[path.length - 1] === '.priority'
-  return [...entries.filter((entry) => !isPriority(entry)), ...entries.filter(isPriority)]
+/** A place where something is left keeps its priority, whatever the order of the entries. */
+function inStoredOrder(entries: readonly Entry[]): Entry[] {
+  return [
+    ...entries.filter((entry) => !isDeletion(entry) && !isPriority(entry)),
+    ...entries.filter(isDeletion),
+    ...entries.filter(isPriority),
+  ]
 }
 
 export function apart(entries: readonly Entry[]): Entry[] {
