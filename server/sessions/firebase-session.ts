@@ -642,7 +642,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Retol
 
   /**
    * What the client lacks, listen by listen: the latest of each place that changed, or the whole value. Windows come first: a
-   * child that were emptied by what a listen below is told would leave them, and not come back by what they are told of it.
+   * child that is emptied by what a listen below is told leaves them, and does not come back by what they are told of it.
    */
   *#missed(): Iterator<string> {
     const isWindow = ({ listener }: Listen): boolean => listener.live.window !== null
