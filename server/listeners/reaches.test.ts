@@ -63,3 +63,19 @@ test('a reach that is extended finds all it found before the other side drew in,
   reaches.put('window', from(7))
   expect([6, 7].map(finds)).toEqual([false, true])
 })
+
+test.each([
+  ['they come', (i: number) => i],
+  ['multiples of the golden ratio lie', (i: number) => Math.imul(i, 0x9e3779b1) >>> 0],
+])('the tree does not become a chain, though windows begin in the order in which %s', (_, beginOf) => {
+  const reaches = new Reaches<number>()
+  const COUNT = 20_000
+  for (let i = 1; i <= COUNT; i++) {
+    reaches.put(i, rangeOf({ orderBy: 'value', start: { value: beginOf(i), inclusive: true } }))
+  }
+  for (let i = 1; i <= COUNT; i++) if (i % 100 !== 0) reaches.remove(i)
+
+  const found = new Set<number>()
+  reaches.find({ ordered: 2 ** 32, key: 'a' }, found)
+  expect(found.size).toBe(COUNT / 100)
+})

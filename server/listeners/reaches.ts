@@ -90,7 +90,7 @@ interface Node<Window> {
   reach: Reach
   /** Tells apart those that begin alike. */
   id: number
-  /** Higher up in the tree the lower it is; as good as random. */
+  /** Higher up in the tree the lower it is. Random: who could foretell it could open windows that make the tree a chain. */
   weight: number
   /** Of this node and all below it the one that goes furthest. */
   furthest: Reach
@@ -117,7 +117,7 @@ export class Reaches<Window> {
     if (known?.reach === reach) return
     if (known !== undefined) this.#root = without(this.#root!, known)
     const id = known?.id ?? this.#nextId++
-    const weight = Math.imul(id, 0x9e3779b1) >>> 0
+    const weight = known?.weight ?? Math.random()
     const node = { window, reach, id, weight, furthest: reach, left: null, right: null }
     this.#nodes.set(window, node)
     this.#root = withNode(this.#root, node)
