@@ -244,3 +244,46 @@ test('a window that comes to show more than one read may take ends, and its list
   expect(database.listenerCount).toBe(0)
   await database.close()
 })
+
+test('a client that ends for one window that grew too large ends with its others that the group touched', async () => {
+  const bugs: unknown[] = []
+  const database = new Database({
+    name: 'test',
+    store: await openMemoryStore(),
+    ruleset: rulesets.indexed,
+    counters: { writes: 0, denials: 0, budgetOverruns: 0, reads: 0 },
+    nowMs: () => 0,
+    readNodesMax: 10,
+    writeQueueMax: 1000,
+    onBug: (error) => bugs.push(error),
+  } as ConstructorParameters<typeof Database>[0])
+  const wire: Wire = { name: 'none', deliver: () => expect.fail('nothing of it is sent') }
+  database.addWire(wire)
+  const queries: Query[] = [
+    ...[1, 2, 3].map((count): Query => ({ orderBy: 'key', limit: { count, from: 'last' } })),
+    { orderBy: { child: ['n'] }, limit: { count: 1, from: 'last' } },
+  ]
+  const listeners: Listener[] = []
+  // As a socket that is full is closed: within the send.
+  const canceled = (): void => {
+    for (const listener of listeners) database.unlisten(listener)
+  }
+  const subscriber: Subscriber = { identity: admin, wire, canceled }
+  for (const query of queries) listeners.push(database.listen(subscriber, ['l'], query).listener)
+
+  const large = Object.fromEntries(Array.from({ length: 11 }, (_, i) => [`k${i}`, i]))
+  database.submit({
+    entries: [{ path: ['l', 'large'], value: large }],
+    identity: admin,
+    expectedRevision: null,
+    isCheckOnly: false,
+    records: null,
+    origin: { written() {}, refused() {}, groupSettled() {} },
+    id: 0,
+  })
+  await database.idle()
+
+  expect(bugs).toEqual([])
+  expect(database.listenerCount).toBe(0)
+  await database.close()
+})

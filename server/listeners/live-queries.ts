@@ -49,6 +49,12 @@ interface Opened {
   warning: 'no_index' | null
 }
 
+interface Outgrown {
+  live: LiveQuery
+  /** Why it can no longer be shown. */
+  error: RequestError
+}
+
 export class LiveQueries {
   readonly #options: LiveQueriesOptions
   readonly #store: Store
@@ -245,15 +251,18 @@ export class LiveQueries {
   published(commits: readonly Commit[], lost: (live: LiveQuery, error: RequestError) => void): Touched {
     this.#forgetTouched()
     const touched = touchedQueries(this.#plain, commits)
+    const outgrown: Outgrown[] = []
     for (const live of [...touched.keys()]) {
       if (isRanged(live.query) && this.#hasIndex(live.path, live.query)) {
-        this.#keep(live, touched, lost, () => [this.#becomeWindowed(live)])
+        this.#keep(live, touched, outgrown, () => [this.#becomeWindowed(live)])
       }
     }
     this.#adoptYoung(commits)
     const windows = [...this.#touched]
     this.#touched.clear()
-    for (const live of windows) this.#keep(live, touched, lost, () => this.#settle(live))
+    for (const live of windows) this.#keep(live, touched, outgrown, () => this.#settle(live))
+    // Only now: who hears of it may end there and then, and all it listens to with it.
+    for (const { live, error } of outgrown) lost(live, error)
     return touched
   }
 
@@ -267,19 +276,14 @@ export class LiveQueries {
     this.#young.clear()
   }
 
-  #keep(
-    live: LiveQuery,
-    touched: Touched,
-    lost: (live: LiveQuery, error: RequestError) => void,
-    stepsOf: () => Step[],
-  ): void {
+  #keep(live: LiveQuery, touched: Touched, outgrown: Outgrown[], stepsOf: () => Step[]): void {
     try {
       const steps = stepsOf()
       if (steps.length > 0) touched.set(live, steps)
     } catch (error) {
       if (!(error instanceof RequestError)) throw error
       touched.delete(live)
-      lost(live, error)
+      outgrown.push({ live, error })
     }
   }
 
