@@ -1,6 +1,7 @@
 /**
  * Import: a JSON text of any size into a database, a batch at a time.
  */
+import type { Readable } from 'node:stream'
 import type { Path } from '../../protocol/index.ts'
 import { type Batch, ImportBatches } from './import-batches.ts'
 import { JsonReadError, JsonReader } from './json-reader.ts'
@@ -8,7 +9,7 @@ import { type RestClient, TransferError } from './rest-client.ts'
 
 export interface ImportRequest {
   client: RestClient
-  source: AsyncIterable<Buffer>
+  source: Readable
   /** How messages name the source. */
   name: string
   path: Path
@@ -35,7 +36,8 @@ const TOKEN_BYTES_MAX = 64 * 1024 * 1024
 /** @returns What was read. @throws {TransferError} */
 export async function importJson(request: ImportRequest): Promise<{ bytes: number; values: number }> {
   const { client, source, path, existing, progress } = request
-  if (existing === 'refuse' && (await client.hasData(path))) {
+  // Nobody reads the source yet: without a listener its failure would end the process.
+  if (existing === 'refuse' && (await Promise.race([client.hasData(path), failureOf(source)]))) {
     throw new TransferError(
       `there is data at /${path.join('/')} already; --overwrite replaces it, --merge keeps what the file does not name`,
     )
@@ -86,6 +88,10 @@ export async function importJson(request: ImportRequest): Promise<{ bytes: numbe
     throw new TransferError(what + rest(storedCount, existing, 'mend it, and '))
   }
   return { bytes, values: batches.valueCount }
+}
+
+function failureOf(source: Readable): Promise<never> {
+  return new Promise((_, reject) => source.once('error', reject))
 }
 
 /** A failed import is no transaction: what to do about the part that is there. */

@@ -1,7 +1,7 @@
 /**
  * `hearth import` and `hearth export`, from the command line to the disk and back.
  */
-import { EventEmitter } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -189,6 +189,26 @@ describe('a running server', () => {
     )
     expect(signals.eventNames()).toEqual([])
   })
+
+  test.each(['SIGINT', 'SIGTERM'] as const)(
+    'that does not say whether there is data is waited for until %s',
+    async (signal) => {
+      const signals = new EventEmitter()
+      const silent = createServer(() => signals.emit(signal, signal)).listen(0, '127.0.0.1')
+      onTestFinished(() => void silent.close().closeAllConnections())
+      await once(silent, 'listening')
+      const { port } = silent.address() as AddressInfo
+
+      const ran = await hearth(
+        ['import', '-', '--url', `http://127.0.0.1:${port}`],
+        new PassThrough(),
+        false,
+        signals,
+      )
+
+      expect([ran.code, ran.err]).toEqual([signal === 'SIGINT' ? 130 : 143, 'hearth: interrupted\n'])
+    },
+  )
 
   test('is named where it cannot be reached or refuses, in one line', async (t) => {
     const server = await serveRest(t, { rules: {} })
