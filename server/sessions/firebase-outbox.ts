@@ -93,18 +93,17 @@ export class Outbox {
 
   /**
    * Sends as much as the socket takes of what is owed.
-   * @param values Whole values of what fell behind, each made when there is room for it. What was taken from here
-   *   is on its way: it leaves before anything else.
+   * @param values What fell behind lacks, each message's frames made when there is room for it. What was taken from
+   *   here is on its way: it leaves before anything else.
    * @returns Whether all of it has left.
    */
-  catchUp(values: Iterator<string>): boolean {
+  catchUp(values: Iterator<readonly Buffer[]>): boolean {
     if (!this.#goOn()) return false
     for (;;) {
       if (!this.#hasRoom) return false
       const next = values.next()
       if (next.done === true) break
-      const frames = encodedFrames(next.value)
-      if (!this.#begin(frames)) this.#keep(frames)
+      if (!this.#begin(next.value)) this.#keep(next.value)
       if (this.#begun.length > 0) return false
     }
     while (this.#held.length > 0) {

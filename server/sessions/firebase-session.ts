@@ -17,7 +17,7 @@ import { isHashOf, isSmall } from '../node-hash.ts'
 import type { OnDisconnect } from '../on-disconnect.ts'
 import { Budget, type BudgetLimits } from './budget.ts'
 import { Expiry } from './expiry.ts'
-import { FrameJoiner, FramingError } from './firebase-framing.ts'
+import { encodedFrames, FrameJoiner, FramingError } from './firebase-framing.ts'
 import { type Listen, listenKey, messagesOf } from './firebase-listen.ts'
 import {
   answer,
@@ -644,7 +644,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Retol
    * What the client lacks, listen by listen: the latest of each place that changed, or the whole value. Windows come first: a
    * child that is emptied by what a listen below is told leaves them, and does not come back by what they are told of it.
    */
-  *#missed(): Iterator<string> {
+  *#missed(): Iterator<readonly Buffer[]> {
     const isWindow = ({ listener }: Listen): boolean => listener.live.window !== null
     for (const areWindows of [true, false]) {
       for (const [listen, behind] of this.#behind) {
@@ -653,8 +653,8 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Retol
     }
   }
 
-  *#missedOf(listen: Listen, behind: Behind | null): Iterable<string> {
-    const { listener, tag } = listen
+  *#missedOf(listen: Listen, behind: Behind | null): Iterable<readonly Buffer[]> {
+    const { listener } = listen
     let missed: Missed
     try {
       missed = behind === null ? this.#database.snapshotOf(listener) : this.#database.missed(behind, listener)
@@ -664,12 +664,19 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Retol
       this.#end(listen, true, error)
       return
     }
-    const messages = messagesOf(listener.live, missed, tag)
+    const messages = this.#framesOf(listen, missed)
     const last = messages.pop()
     yield* messages
     // What is taken from here leaves before all else: from now on the listen lacks only what comes after.
     this.#behind.set(listen, this.#toldUpTo(missed.revision, listen, behind))
     if (last !== undefined) yield last
+  }
+
+  /** Each message's. A value is made once for all who have fallen behind: each would keep one of its own until it has read it. */
+  #framesOf({ listener: { live }, tag }: Listen, missed: Missed): (readonly Buffer[])[] {
+    const { snapshots } = this.#context
+    if ('value' in missed) return [snapshots.framesOf(live, tag) ?? snapshots.made(live, tag, missed.value)]
+    return messagesOf(live, missed, tag).map(encodedFrames)
   }
 
   #toldUpTo(revision: number, listen: Listen, behind: Behind | null): Behind {

@@ -296,3 +296,41 @@ test('what is left of a message that a full socket broke off is in flight, too',
 
   await expect.poll(() => turns.bytesInFlight).toBeGreaterThan(100_000)
 })
+
+test('clients of Firebase’s wire that have fallen behind are sent the same bytes of a whole value', async (t) => {
+  const { firebase, database } = await prepare(t)
+  const writer = firebase()
+  const slow = [5, 5, 5].map((tag) => {
+    const { send, sink, session } = firebase()
+    send(1, 'q', { p: '/room', q: { i: '.key', l: 2, vf: 'r' }, t: tag, h: '' })
+    return { sink, session, sent: [] as Uint8Array[] }
+  })
+  await expect.poll(() => slow.every(({ sink }) => sink.topics.size === 1)).toBe(true)
+  for (const { sink, session, sent } of slow) {
+    sink.bufferedBytes = FULL_BYTES
+    session.dropped()
+    sink.send = (bytes) => sent.push(bytes) > 0
+  }
+
+  for (const [number, text] of [
+    [1, 'a'],
+    [2, 'b'],
+  ] as const) {
+    writer.send(number, 'p', { p: '/room', d: { text: text.repeat(50_000) } })
+    await database.idle()
+    for (const { sink, session, sent } of slow) {
+      sent.length = 0
+      sink.bufferedBytes = 0
+      session.drained()
+      sink.bufferedBytes = FULL_BYTES
+      session.dropped()
+    }
+    const [first, ...others] = slow.map(({ sent }) => sent)
+    expect(JSON.parse(first!.slice(1).join('')).d.b).toEqual({
+      p: 'room',
+      d: { text: text.repeat(50_000) },
+      t: 5,
+    })
+    for (const sent of others) sent.forEach((bytes, i) => expect(bytes).toBe(first![i]))
+  }
+})
