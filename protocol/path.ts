@@ -199,7 +199,7 @@ export function assertApart(locations: readonly Path[]): void {
 }
 
 /** Key by key, in any order of keys: to format ten thousand deep paths, and all places above them, takes a second. */
-function compareByKeys(a: Path, b: Path): number {
+export function compareByKeys(a: Path, b: Path): number {
   const shared = Math.min(a.length, b.length)
   for (let i = 0; i < shared; i++) if (a[i] !== b[i]) return a[i]! < b[i]! ? -1 : 1
   return a.length - b.length

@@ -10,6 +10,7 @@ import { locationOf } from '../write-entries.ts'
 import { type Listen, messagesOf } from './firebase-listen.ts'
 import type { Outbox } from './firebase-outbox.ts'
 import { catchUpPushes } from './firebase-wire.ts'
+import { Places } from './places.ts'
 
 /** The session that the listens belong to. */
 export interface Retold {
@@ -58,14 +59,14 @@ export class Retelling {
     // What is held back comes behind all that others write until then.
     const met = this.#outbox.isSlow ? own : this.#database.contended(settled, placesOf)
     const ranked = this.#database.prioritiesAbove(settled.flatMap(({ entries }) => entries))
-    const contended = [...met, ...ranked]
+    const contended = new Places([...met, ...ranked])
+    const ownPlaces = new Places(own)
     for (const listen of this.#session.listens) {
       const { path, listener } = listen
-      if (contended.length === 0 && listener.live.window === null) continue
-      const isWithin = (place: Path): boolean => isAtOrAbove(path, place)
-      const isAbove = contended.some((place) => isAtOrAbove(place, path))
-      const places = isAbove ? [path] : contended.filter(isWithin)
-      const ownWithin = isAbove || listener.live.window === null ? [] : own.filter(isWithin)
+      if (contended.isEmpty && listener.live.window === null) continue
+      const isAbove = contended.hasAtOrAbove(path)
+      const places = isAbove ? [path] : contended.within(path)
+      const ownWithin = isAbove || listener.live.window === null ? [] : ownPlaces.within(path)
       if (places.length + ownWithin.length > 0) this.#owe(listen, { places, own: ownWithin })
     }
   }
