@@ -505,6 +505,7 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Retol
       ? this.#outbox.trySend(ok)
       : this.#outbox.trySendFrames(() => snapshots.framesOf(live, tag) ?? snapshots.made(live, tag, value!))
     this.#listens.set(key, listen)
+    this.#retelling.follow(listen)
     if (!this.#outbox.isSlow) this.wire.subscribe(live, tag, this)
     else this.#behind.set(listen, isWithClient ? this.#database.fallsBehind(listener) : null)
     if (isWithClient) {

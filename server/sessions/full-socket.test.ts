@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import {
   decodeToClient,
   Encoder,
@@ -333,4 +333,24 @@ test('clients of Firebase’s wire that have fallen behind are sent the same byt
     })
     for (const sent of others) expect(sent.every((bytes, i) => bytes === first![i])).toBe(true)
   }
+})
+
+test('a group that deletes much of what a client listens to does not look at all its listens for each deletion', async (t) => {
+  const { firebase, database } = await prepare(t)
+  const [{ sink, send, session }, writer] = [firebase(), firebase()]
+  const COUNT = 200
+  const update = (value: number | null): object =>
+    Object.fromEntries(Array.from({ length: COUNT }, (_, i) => [`k${i}/part`, value]))
+  writer.send(1, 'm', { p: '/room', d: update(1) })
+  await database.idle()
+  send(1, 'q', { p: '/room', q: { i: '.key', l: 2, vf: 'r' }, t: 5, h: '' })
+  for (let i = 0; i < COUNT; i++) send(2 + i, 'q', { p: `/room/k${i}/part`, h: '' })
+  await expect.poll(() => sink.topics.size).toBe(COUNT + 1)
+  const looks = vi.spyOn(session, 'listens', 'get')
+
+  writer.send(2, 'm', { p: '/room', d: update(null) })
+  await database.idle()
+
+  expect(messagesOf(sink)).toContain('"p":"room/k0/part","d":null')
+  expect(looks.mock.calls.length).toBeLessThan(5)
 })

@@ -39,6 +39,8 @@ export class Retelling {
   readonly #outbox: Outbox
   readonly #session: Retold
   readonly #owed = new Map<Listen, Owed>()
+  /** Listens to queries, which may be windows, by the text of their path: a client may have a thousand other listens. */
+  readonly #queries = new Map<string, Set<Listen>>()
   #isInLine = false
 
   constructor(database: Database, outbox: Outbox, session: Retold) {
@@ -98,11 +100,15 @@ export class Retelling {
    * they are told of a place deep in it.
    */
   oweWindowsAbove({ path }: LiveQuery): void {
-    for (const listen of this.#session.listens) {
-      const isAbove = listen.path.length < path.length && isAtOrAbove(listen.path, path)
-      if (!isAbove || listen.listener.live.window === null) continue
-      const child = path.slice(0, listen.path.length + 1)
-      if (this.#database.isNewInGroup(child)) this.#owe(listen, { places: [child], own: [] })
+    if (this.#queries.size === 0) return
+    let text = ''
+    for (let length = 0; length < path.length; length++) {
+      for (const listen of this.#queries.get(text) ?? []) {
+        if (listen.listener.live.window === null) continue
+        const child = path.slice(0, length + 1)
+        if (this.#database.isNewInGroup(child)) this.#owe(listen, { places: [child], own: [] })
+      }
+      text += `/${path[length]!}`
     }
     // Once the rest of the group is told, and before what is asked then.
     if (this.#owed.size > 0) this.#standInLine()
@@ -117,9 +123,20 @@ export class Retelling {
     this.#owed.set(listen, isWhole ? { places: [listen.path], own: [] } : { places, own })
   }
 
+  /** The listen has begun. */
+  follow(listen: Listen): void {
+    if (listen.listener.live.query === null) return
+    const text = textOf(listen)
+    const others = this.#queries.get(text)
+    if (others === undefined) this.#queries.set(text, new Set([listen]))
+    else others.add(listen)
+  }
+
   /** The listen is over. */
   forget(listen: Listen): void {
     this.#owed.delete(listen)
+    const others = this.#queries.get(textOf(listen))
+    if (others?.delete(listen) && others.size === 0) this.#queries.delete(textOf(listen))
   }
 
   /** The turn that was asked for. */
@@ -170,6 +187,10 @@ export class Retelling {
     const all = places.concat(unshown.map((key) => [...path, key]))
     return messagesOf(live, this.#database.current(listener, all), tag)
   }
+}
+
+function textOf({ path }: Listen): string {
+  return path.map((key) => `/${key}`).join('')
 }
 
 function placesOf({ entries }: Write): Path[] {
