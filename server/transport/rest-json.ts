@@ -75,7 +75,7 @@ export function* jsonPieces(
   for (let frame = frames.at(-1); frame !== undefined; frame = frames.at(-1)) {
     if (frame.at === frame.length) {
       frames.pop()
-      out += lineBreak() + (frame.keys === null ? ']' : '}')
+      out += (frame.length > 0 ? lineBreak() : '') + (frame.keys === null ? ']' : '}')
       continue
     }
     const at = frame.at++

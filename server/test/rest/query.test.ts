@@ -78,6 +78,7 @@ test('a query that shows nothing is an empty list, a place without a query is nu
   expect(await bodyOf('/numbers.json?orderBy="$value"&equalTo=7')).toEqual({})
   expect(await bodyOf('/none.json?orderBy="$key"')).toEqual({})
   expect(await bodyOf('/none.json')).toBe(null)
+  expect((await ask(server, '/none.json?orderBy="$key"&print=pretty')).text).toBe('{}')
 })
 
 test('a query without an index is refused with the rule that would define it, for streams, too', async (t) => {
