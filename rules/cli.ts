@@ -74,7 +74,7 @@ export function addRulesCommands(program: Command, line: CommandLine = processLi
     .option('--database <name>', 'with a server: which of its databases', 'default')
     .option(
       '--admin-key-file <path>',
-      'with a server that is not --dev: file with the admin key [HEARTH_ADMIN_KEY]',
+      'with a server that is not --dev: file with the admin key [HEARTH_ADMIN_KEY_FILE, HEARTH_ADMIN_KEY]',
     )
     .option('--json', 'print the explanation as JSON')
     .addHelpText('after', '\nExits with 0 when the operation is allowed, with 1 when it is denied.')
@@ -249,10 +249,11 @@ async function explainOnServer(
   flags: ExplainFlags,
 ): Promise<Explanation> {
   if (flags.data !== undefined) throw new UsageError('--data is for a rules file; a server has its own')
+  const keyFile = flags.adminKeyFile ?? (process.env['HEARTH_ADMIN_KEY_FILE'] || undefined)
   const key =
-    flags.adminKeyFile === undefined
-      ? process.env['HEARTH_ADMIN_KEY']
-      : new TextDecoder().decode(await readInput(flags.adminKeyFile)).trim()
+    keyFile === undefined
+      ? process.env['HEARTH_ADMIN_KEY'] || undefined
+      : new TextDecoder().decode(await readInput(keyFile)).trim()
   if (!URL.canParse(url)) throw new UsageError(`${url} is not a URL such as http://127.0.0.1:9000`)
   const target = new URL('/.settings/explain.json', url)
   target.searchParams.set('ns', flags.database)

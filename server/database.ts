@@ -585,6 +585,7 @@ export class Database {
 
   #publish(commits: readonly Commit[]): void {
     const revision = commits[commits.length - 1]!.revision
+    // First: who is told of the group asks what it wrote.
     this.#lastGroup = commits
     this.#lastPlaces = null
     try {

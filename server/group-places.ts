@@ -11,6 +11,8 @@ interface Count {
 export class GroupPlaces {
   readonly #at = new Map<string, Count>()
   readonly #below = new Map<string, Count>()
+  /** What was found out of places above what they wrote: each deletion asks, for each session and each window above it. */
+  readonly #wroteAll = new Map<string, boolean>()
 
   constructor(commits: readonly { entries: readonly Entry[] }[]) {
     for (const [i, { entries }] of commits.entries()) {
@@ -36,7 +38,7 @@ export class GroupPlaces {
     return commits + (this.#below.get(place)?.commits ?? 0)
   }
 
-  /** Whether they wrote all that there is at a path in `after`, the state they left. */
+  /** Whether they wrote all that there is at a path in `after`, the state they left: always the same one. */
   wroteAllAt(path: Path, after: TreeView): boolean {
     let place = ''
     if (this.#at.has(place)) return true
@@ -45,6 +47,15 @@ export class GroupPlaces {
       if (this.#at.has(place)) return true
     }
     if (!this.#below.has(place)) return false
+    let wroteAll = this.#wroteAll.get(place)
+    if (wroteAll === undefined) {
+      wroteAll = this.#wroteAllIn(path, after)
+      this.#wroteAll.set(place, wroteAll)
+    }
+    return wroteAll
+  }
+
+  #wroteAllIn(path: Path, after: TreeView): boolean {
     for (const key of after.keys(path)) if (!this.wroteAllAt([...path, key], after)) return false
     return true
   }

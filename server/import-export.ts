@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto'
 import { type EventEmitter, once } from 'node:events'
 import { createReadStream, createWriteStream, existsSync, readFileSync, statSync } from 'node:fs'
-import { dirname, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import type { Command } from 'commander'
 import { type Path, parsePath, RequestError } from '../protocol/index.ts'
@@ -14,8 +14,9 @@ import { ConfigError } from './config.ts'
 import { configFrom } from './config-load.ts'
 import { DEFAULT_DATABASE } from './databases.ts'
 import { SIGNAL_EXIT } from './serve.ts'
-import { StartError, startServer } from './server.ts'
-import { StoreLockedError } from './store/store.ts'
+import { assertMayHoldDatabases, StartError, startServer } from './server.ts'
+import { StoreCorruptError, StoreLockedError } from './store/store.ts'
+import { isDatabaseFolder } from './store/store-lmdb.ts'
 import { exportJson } from './transfer/export.ts'
 import { type ImportRequest, InterruptedError, importJson } from './transfer/import.ts'
 import { RestClient, type Target, TransferError } from './transfer/rest-client.ts'
@@ -262,17 +263,21 @@ async function serveFolder(
     throw new TransferError(`${data} does not exist`)
   }
   const token = randomBytes(32).toString('base64url')
-  const server = await startServer(
-    configFrom({
-      host: '127.0.0.1',
-      port: 0,
-      data,
-      adminKey: token,
-      databases: { mode: 'listed', names: [flags.database] },
-      log: { level: 'silent' },
-      ...(flags.rules === undefined ? {} : { rules: flags.rules }),
-    }),
-  )
+  const config = configFrom({
+    host: '127.0.0.1',
+    port: 0,
+    data,
+    adminKey: token,
+    databases: { mode: 'listed', names: [flags.database] },
+    log: { level: 'silent' },
+    ...(flags.rules === undefined ? {} : { rules: flags.rules }),
+  })
+  assertMayHoldDatabases(data)
+  // A server would make it, and what is exported for a backup be nothing.
+  if (!mayBeNew && !isDatabaseFolder(join(data, flags.database))) {
+    throw new TransferError(`${data} has no database \`${flags.database}\``)
+  }
+  const server = await startServer(config)
   return { url: server.url, database: flags.database, token, close: () => server.drain() }
 }
 
@@ -289,6 +294,7 @@ function problemOf(error: unknown): string {
     error instanceof TransferError ||
     error instanceof ConfigError ||
     error instanceof StartError ||
+    error instanceof StoreCorruptError ||
     error instanceof StoreLockedError
   if (isExpected) return error.message
   const { code, path, message } = error as NodeJS.ErrnoException

@@ -65,7 +65,8 @@ export function createLogger(config: LogConfig, parts: LogParts = {}): Logger {
   )
   if (stream instanceof LogStream) {
     // As an error, so that it is said whatever else is logged.
-    stream.onLost = (lines) => logger.error(`${lines} log lines were lost`)
+    stream.onLost = (lines) =>
+      logger.error(lines === 1 ? '1 log line was lost' : `${lines} log lines were lost`)
   }
   return logger
 }

@@ -112,7 +112,7 @@ export class Metrics {
     })
     new Counter({
       name: 'hearth_log_lines_lost_total',
-      help: 'Log lines lost since nobody took them.',
+      help: 'Log lines lost because the log was not read, or its disk was full.',
       registers,
       collect: collectFrom(logLinesLost),
     })

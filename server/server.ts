@@ -1,7 +1,7 @@
 /**
  * Server: the composition root. The only file that builds the parts and joins them.
  */
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, statSync } from 'node:fs'
 import { createVerifier } from './auth.ts'
 import { bugReporter } from './bugs.ts'
 import type { Config } from './config.ts'
@@ -11,7 +11,7 @@ import { createLogger, type Logger } from './log.ts'
 import { Metrics } from './metrics.ts'
 import { RulesFileError, RulesSource } from './rules-source.ts'
 import type { Store } from './store/store.ts'
-import { openLmdbStore } from './store/store-lmdb.ts'
+import { isDatabaseFolder, openLmdbStore } from './store/store-lmdb.ts'
 import type { HttpRoute } from './transport/http.ts'
 import { longPollRoute } from './transport/long-poll-route.ts'
 import { settingsRoute } from './transport/settings.ts'
@@ -60,6 +60,7 @@ const RECONNECT_SPREAD_MS = 2000
 export async function startServer(config: Config, parts: ServerParts = {}): Promise<RunningServer> {
   const nowMs = parts.nowMs ?? Date.now
   const logger = parts.logger ?? createLogger(config.log)
+  assertMayHoldDatabases(config.data)
   const rules = openRules(config, logger)
   const metrics = new Metrics()
   const onBug = bugReporter(metrics.counters, logger)
@@ -175,6 +176,19 @@ export async function startServer(config: Config, parts: ServerParts = {}): Prom
     await databases.close()
     metrics.close()
     throw error
+  }
+}
+
+/**
+ * For a folder that is one too deep: a database made in it would be empty, and all that clients wrote seem gone.
+ * @throws {StartError}
+ */
+export function assertMayHoldDatabases(folder: string): void {
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() === false) {
+    throw new StartError(`data folder \`${folder}\` is a file`)
+  }
+  if (isDatabaseFolder(folder)) {
+    throw new StartError(`\`${folder}\` is the folder of one database; the data folder is the one above it`)
   }
 }
 

@@ -42,7 +42,7 @@ export class Outbox {
     this.#becameSlow = becameSlow
   }
 
-  /** Of the value that is under way. */
+  /** What the socket holds, and the rest of a message that it did not take whole. */
   get unsentBytes(): number {
     return this.#sink.bufferedBytes + this.#begunBytes
   }

@@ -30,7 +30,7 @@ export class SnapshotCache<T> implements Wire {
     return this.#kept.get(live)?.snapshot
   }
 
-  /** Whether a snapshot is worth a place: nobody else may listen to its query. */
+  /** Whether a snapshot is worth a place, and finds one: where nobody else listens to its query, it is worth none. */
   mayKeep(live: LiveQuery, bytes: number): boolean {
     return live.listeners.size > 1 && bytes + this.#bytes <= BYTES_MAX && !this.#kept.has(live)
   }

@@ -40,6 +40,8 @@ export interface LmdbStoreOptions extends Partial<TreeStoreOptions> {
   disk?: () => Promise<Disk>
 }
 
+const DATABASE_FILE = 'data.mdb'
+
 /**
  * Opens the folder; nothing is read but one row, so it takes the same time at any size.
  * @throws {StoreLockedError} Another process, or this one, has it open.
@@ -50,7 +52,7 @@ export async function openLmdbStore(options: LmdbStoreOptions): Promise<Store> {
   const unlock = lockFolder(folder)
   let rows: LmdbRows
   try {
-    assertIsDatabase(join(folder, 'data.mdb'))
+    assertIsDatabase(join(folder, DATABASE_FILE))
     rows = new LmdbRows(options, unlock)
   } catch (error) {
     unlock()
@@ -62,6 +64,11 @@ export async function openLmdbStore(options: LmdbStoreOptions): Promise<Store> {
     await rows.close()
     throw error
   }
+}
+
+/** Whether a folder holds a database, whole or not. */
+export function isDatabaseFolder(folder: string): boolean {
+  return existsSync(join(folder, DATABASE_FILE))
 }
 
 /**

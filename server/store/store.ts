@@ -102,13 +102,6 @@ export interface IndexProgress {
   refused: number
 }
 
-export interface Head {
-  /** Counts writes; +1 for each staged write. */
-  revision: number
-  /** Lifetime of this store's data, a random text made when the data folder was new. */
-  epoch: string
-}
-
 /** Records beside the tree, such as onDisconnect writes: small, keyed by text, part of the same flush. */
 export interface RecordTable {
   get(key: string): unknown

@@ -2,7 +2,16 @@
  * The process as an operator meets it: started from a bundle of `main.ts`, with real signals, ports and folders.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { closeSync, constants, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -182,6 +191,25 @@ test('a data folder and a port belong to one server', async () => {
   expect(samePort.err).toMatch(
     /^hearth: cannot listen on 127\.0\.0\.1:\d+; is the port in use, or the address not this machine’s\?$/m,
   )
+})
+
+test('what is no data folder is refused, and nothing is made in it', async () => {
+  const folder = temporaryFolder()
+  const server = hearth(folder, 'serve', '--port', '0')
+  await server.says('/metrics')
+  server.child.kill('SIGTERM')
+  await server.exitCode
+  writeFileSync(join(folder, 'file'), '')
+
+  const tooDeep = hearth(folder, 'serve', '--port', '0', '--data', 'data/default')
+  const file = hearth(folder, 'serve', '--port', '0', '--data', 'file')
+
+  expect([await tooDeep.exitCode, await file.exitCode]).toEqual([1, 1])
+  expect(tooDeep.err).toBe(
+    'hearth: `data/default` is the folder of one database; the data folder is the one above it\n',
+  )
+  expect(file.err).toBe('hearth: data folder `file` is a file\n')
+  expect(existsSync(join(folder, 'data', 'default', 'default'))).toBe(false)
 })
 
 test('a killed server leaves a folder that the next one opens', async () => {

@@ -4,7 +4,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Command } from 'commander'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { addRulesCommands } from '../../../rules/cli.ts'
 import type { Explanation } from '../../../rules/index.ts'
 import { BareClient, type Cleanup, path, type TestServer } from '../harness.ts'
@@ -226,6 +226,7 @@ describe('hearth rules explain URL', () => {
 
   test('asks a running server', async (t) => {
     const server = await serveRooms(t)
+    t.onTestFinished(() => void vi.unstubAllEnvs())
     const keyFile = join(server.folder, 'key')
     writeFileSync(keyFile, `${ADMIN_KEY}\n`)
     const asAdmin = ['--admin-key-file', keyFile, '--auth', '{"uid":"ann"}']
@@ -233,7 +234,10 @@ describe('hearth rules explain URL', () => {
     const allowed = await run(server.url, 'set', '/rooms/a/text', '"hi"', ...asAdmin)
     const denied = await run(server.url, 'update', '/rooms/b', '{"text":"hi"}', ...asAdmin)
     const refused = await run(server.url, 'get', '/rooms/a')
+    vi.stubEnv('HEARTH_ADMIN_KEY_FILE', keyFile)
+    const byVariable = await run(server.url, 'get', '/rooms/a', '--auth', '{"uid":"ann"}')
 
+    expect(byVariable.output).toContain('.read of /rooms/$room')
     expect(allowed.code).toBe(0)
     expect(allowed.output).toContain('data /members/a/ann  true')
     expect(denied.code).toBe(1)

@@ -2,7 +2,7 @@
  * `hearth import` and `hearth export`, from the command line to the disk and back.
  */
 import { EventEmitter, once } from 'node:events'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -343,5 +343,37 @@ describe('a data folder', () => {
     expect([open.code, missing.code]).toEqual([1, 1])
     expect(open.err).toMatch(/^hearth: .*(another|process|in use|locked).*\n$/)
     expect(missing.err).toBe(`hearth: ${join(server.folder, 'none')} does not exist\n`)
+  })
+
+  test('is not exported where the database is not in it, and nothing is made', async (t) => {
+    const server = await serveRest(t)
+    await server.close()
+    const data = join(server.folder, 'data')
+    const exported = (...args: string[]): Promise<Ran> => hearth(['export', '--data', ...args])
+
+    const misspelt = await exported(data, '--database', 'defualt')
+    const tooDeep = await exported(join(data, 'default'))
+    const file = await exported(fileWith(server, {}))
+
+    expect([misspelt.code, tooDeep.code, file.code]).toEqual([1, 1, 1])
+    expect([misspelt.out, tooDeep.out, file.out]).toEqual(['', '', ''])
+    expect(misspelt.err).toBe(`hearth: ${data} has no database \`defualt\`\n`)
+    expect(tooDeep.err).toBe(
+      `hearth: \`${join(data, 'default')}\` is the folder of one database; the data folder is the one above it\n`,
+    )
+    expect(file.err).toBe(`hearth: data folder \`${join(server.folder, 'import.json')}\` is a file\n`)
+    expect(readdirSync(data)).toEqual(['default'])
+    expect(existsSync(join(data, 'default', 'default'))).toBe(false)
+  })
+
+  test('that is damaged is refused in one line', async (t) => {
+    const server = await serveRest(t)
+    await server.close()
+    const data = join(server.folder, 'data')
+    writeFileSync(join(data, 'default', 'data.mdb'), 'no database')
+
+    const { code, err } = await hearth(['export', '--data', data])
+
+    expect([code, err]).toEqual([1, expect.stringMatching(/^hearth: `.*` is not a database, .*\n$/)])
   })
 })
