@@ -50,14 +50,14 @@ const PROGRESS_MS = 200
 const BAR_WIDTH = 30
 
 export function addImportExportCommands(program: Command, parts: TransferParts): void {
-  const common = (command: Command): Command =>
+  const common = (command: Command, ifMissing: string): Command =>
     command
       .option('--url <url>', `a running server (${DEFAULT_URL}) [HEARTH_URL]`)
       .option('--database <name>', 'which of its databases', DEFAULT_DATABASE)
       .option('--admin-key-file <path>', 'file with the admin key [HEARTH_ADMIN_KEY_FILE, HEARTH_ADMIN_KEY]')
-      .option('--data <path>', 'instead of a server: a data folder that no server has open; import makes it')
+      .option('--data <path>', `instead of a server: a data folder that no server has open${ifMissing}`)
       .option('--rules <path>', 'with --data: the rules file its server uses, for its indexes')
-  common(program.command('import'))
+  common(program.command('import'), '; made if it is not there')
     .description('Read JSON, as Firebase exports it, into a database.')
     .argument('<file>', 'the file, or - for standard input')
     .option('--path <path>', 'where it goes', '/')
@@ -70,7 +70,7 @@ export function addImportExportCommands(program: Command, parts: TransferParts):
         check: () => assertSource(file, flags),
       }),
     )
-  common(program.command('export'))
+  common(program.command('export'), '')
     .description('Write a database, or a part of it, as JSON.')
     .argument('[path]', 'which part', '/')
     .option('-o, --output <file>', 'where to; standard output by default')

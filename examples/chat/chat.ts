@@ -23,9 +23,22 @@ interface Message {
 }
 
 const [room = 'lobby', name = `guest ${process.pid}`] = process.argv.slice(2)
-const db = getDatabase(process.env['HEARTH_URL'] ?? 'http://127.0.0.1:9000')
-const messages = ref<Record<string, Message>>(db, `rooms/${room}/messages`)
-const online = ref<Record<string, string>>(db, `rooms/${room}/online`)
+const { db, messages, online } = placesOf(process.env['HEARTH_URL'] ?? 'http://127.0.0.1:9000')
+
+function placesOf(url: string) {
+  try {
+    const db = getDatabase(url)
+    return {
+      db,
+      messages: ref<Record<string, Message>>(db, `rooms/${room}/messages`),
+      online: ref<Record<string, string>>(db, `rooms/${room}/online`),
+    }
+  } catch (error) {
+    // An address or a room's name that cannot be one.
+    console.error(`chat: ${(error as Error).message}`)
+    process.exit(2)
+  }
+}
 
 const terminal = createInterface({ input: process.stdin, output: process.stdout, prompt: '> ' })
 const unsent = new Set<Promise<unknown>>()
