@@ -46,6 +46,9 @@ export class QueryWindow {
   readonly #leavesMax: number
   readonly #members: Members
   #steps: Step[] = []
+  /** Children that entered in the group under way, and in the last one that touched this window. */
+  #entering = new Set<string>()
+  #entered = new Set<string>()
   #mustReload = false
 
   /**
@@ -94,8 +97,11 @@ export class QueryWindow {
     // Leavers first: whoever applies a step part by part never holds more than the limit.
     for (const [key, fate] of fates) if (fate === 'left') step.push(key, null)
     for (const [key, fate] of fates) {
-      if (fate === 'entered') step.push(key, this.#list.read(key, this.#leavesMax))
-      else if (fate === 'stayed') stayed.push(key)
+      if (fate === 'entered') {
+        step.push(key, this.#list.read(key, this.#leavesMax))
+        this.#entering.add(key)
+      }
+      if (fate === 'stayed') stayed.push(key)
     }
     if (stayed.length > 0) for (const { path, value } of moves.changesOf(stayed)) step.push(path, value)
     if (step.length > 0) this.#steps.push(step)
@@ -109,7 +115,14 @@ export class QueryWindow {
   settle(): Step[] {
     const steps = this.#steps
     this.#steps = []
+    this.#entered = this.#entering
+    this.#entering = new Set()
     return steps
+  }
+
+  /** While a group is told: whether a child came into this window in it, if only for a moment. */
+  hasEntered(key: string): boolean {
+    return this.#entered.has(key)
   }
 
   /** Whether it shows a child; between groups. */
@@ -121,6 +134,7 @@ export class QueryWindow {
   /** Starts anew from the flushed state, between groups. @throws {IndexGoneError} */
   reload(): void {
     this.#steps = []
+    this.#entering.clear()
     this.#mustReload = false
     this.#members.reload()
   }

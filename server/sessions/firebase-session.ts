@@ -261,8 +261,8 @@ export class FirebaseSession implements Subscriber, WriteOrigin, Receiver, Retol
     this.#outbox.trySend(message)
   }
 
-  toldOfDeletion(live: LiveQuery): void {
-    this.#retelling.oweWindowsAbove(live)
+  toldUntagged(live: LiveQuery, isDeletion: boolean): void {
+    this.#retelling.oweWindowsAbove(live, isDeletion)
   }
 
   // Retold

@@ -23,8 +23,8 @@ export interface Receiver {
   readonly sink: Sink
   /** A push too long for one frame: its pieces may not be dropped one by one, as frames of a topic are. */
   push(message: string): void
-  /** Something of a query was told, without a tag, to be gone. */
-  toldOfDeletion(live: LiveQuery): void
+  /** A query was told of, without a tag, what a group did. @param isDeletion Something of it went. */
+  toldUntagged(live: LiveQuery, isDeletion: boolean): void
 }
 
 export class FirebaseWire implements Wire {
@@ -73,8 +73,9 @@ export class FirebaseWire implements Wire {
       if (areMany && messages.every(({ length }) => length <= PIECE_UNITS_MAX)) {
         this.#sendTogether(receivers, messages)
       } else for (const message of messages) this.#send(live, tag, receivers, message)
-      if (pushTag(live, tag) !== null || !steps.some((step) => step.includes(null))) continue
-      for (const receiver of [...receivers]) receiver.toldOfDeletion(live)
+      if (pushTag(live, tag) !== null) continue
+      const isDeletion = steps.some((step) => step.includes(null))
+      for (const receiver of [...receivers]) receiver.toldUntagged(live, isDeletion)
     }
   }
 

@@ -95,18 +95,23 @@ export class Retelling {
   }
 
   /**
-   * While a group is told, after a deletion in what is listened to without a tag. Windows above take it in, too, before what they
-   * are told of the group themselves: a child in which nothing else was before leaves them, and does not come back by what
-   * they are told of a place deep in it.
+   * While a group is told, after what it did to a query that is told without a tag. Windows above take that in, too, before what
+   * they are told of the group themselves. For a child that comes into a window so they drop the last one, which does not
+   * leave; and a child in which nothing else was than what went leaves them, and does not come back by what they are told of
+   * a place deep in it.
    */
-  oweWindowsAbove({ path }: LiveQuery): void {
+  oweWindowsAbove({ path }: LiveQuery, isDeletion: boolean): void {
     if (this.#queries.size === 0) return
     let text = ''
     for (let length = 0; length < path.length; length++) {
       for (const listen of this.#queries.get(text) ?? []) {
-        if (listen.listener.live.window === null) continue
+        const { window } = listen.listener.live
+        if (window === null) continue
         const child = path.slice(0, length + 1)
-        if (this.#database.isNewInGroup(child)) this.#owe(listen, { places: [child], own: [] })
+        if (window.hasEntered(path[length]!)) this.#owe(listen, { places: [listen.path], own: [] })
+        else if (isDeletion && this.#database.isNewInGroup(child)) {
+          this.#owe(listen, { places: [child], own: [] })
+        }
       }
       text += `/${path[length]!}`
     }

@@ -166,4 +166,20 @@ export const listenRows: readonly Row[] = [
       expect(rooms.last).toEqual({ a: { closed: 3 }, b: { open: 2 } })
     },
   },
+  {
+    name: 'a window with a limit shows as many when a child comes into it that is listened to as well',
+    async run({ open }) {
+      const [writer, reader] = [await open(), await open()]
+      const ranked = (priority: number): object => ({ '.priority': priority, '.value': priority })
+      await writer.set('list', { a: ranked(1), b: ranked(9), c: ranked(3), d: ranked(4) })
+      const window = await listen(reader, 'list', ['orderByPriority'], ['limitToFirst', 2])
+      const child = await listen(reader, 'list/b')
+
+      await writer.update('list', { a: null, b: ranked(2) })
+      await child.until(({ last }) => last === 2)
+      await reader.get('elsewhere')
+
+      expect(window.last).toEqual({ b: 2, c: 3 })
+    },
+  },
 ]
