@@ -207,9 +207,9 @@ test('a listener that applies its steps holds what its query shows, after each c
   )
 }, 60_000)
 
-test('a window that comes to show more than one read may take ends, and its listeners are told why', async () => {
-  const ended: string[] = []
-  const database = new Database({
+/** A database whose reads may take ten values. */
+async function smallReads(onBug: (error: unknown) => void): Promise<Database> {
+  return new Database({
     name: 'test',
     store: await openMemoryStore(),
     ruleset: rulesets.indexed,
@@ -217,20 +217,15 @@ test('a window that comes to show more than one read may take ends, and its list
     nowMs: () => 0,
     readNodesMax: 10,
     writeQueueMax: 1000,
-    onBug: (error) => {
-      throw error
-    },
+    onBug,
   } as ConstructorParameters<typeof Database>[0])
-  const wire: Wire = { name: 'none', deliver: () => expect.fail('nothing of it is sent') }
-  const subscriber: Subscriber = { identity: admin, wire, canceled: (_, error) => ended.push(error.codeName) }
-  database.listen(subscriber, ['l'], { orderBy: 'key', limit: { count: 2, from: 'last' } })
-  database.addWire(wire)
+}
 
+async function writeTooLarge(database: Database): Promise<void> {
   const large = Object.fromEntries(Array.from({ length: 11 }, (_, i) => [`k${i}`, i]))
-  const entries = [{ path: ['l', 'large'], value: large }]
   const origin: WriteOrigin = { written() {}, refused() {}, groupSettled() {} }
   database.submit({
-    entries,
+    entries: [{ path: ['l', 'large'], value: large }],
     identity: admin,
     expectedRevision: null,
     isCheckOnly: false,
@@ -239,6 +234,19 @@ test('a window that comes to show more than one read may take ends, and its list
     id: 0,
   })
   await database.idle()
+}
+
+test('a window that comes to show more than one read may take ends, and its listeners are told why', async () => {
+  const ended: string[] = []
+  const database = await smallReads((error) => {
+    throw error
+  })
+  const wire: Wire = { name: 'none', deliver: () => expect.fail('nothing of it is sent') }
+  const subscriber: Subscriber = { identity: admin, wire, canceled: (_, error) => ended.push(error.codeName) }
+  database.listen(subscriber, ['l'], { orderBy: 'key', limit: { count: 2, from: 'last' } })
+  database.addWire(wire)
+
+  await writeTooLarge(database)
 
   expect(ended).toEqual(['too_large'])
   expect(database.listenerCount).toBe(0)
@@ -247,16 +255,7 @@ test('a window that comes to show more than one read may take ends, and its list
 
 test('a client that ends for one window that grew too large ends with its others that the group touched', async () => {
   const bugs: unknown[] = []
-  const database = new Database({
-    name: 'test',
-    store: await openMemoryStore(),
-    ruleset: rulesets.indexed,
-    counters: { writes: 0, denials: 0, budgetOverruns: 0, reads: 0 },
-    nowMs: () => 0,
-    readNodesMax: 10,
-    writeQueueMax: 1000,
-    onBug: (error) => bugs.push(error),
-  } as ConstructorParameters<typeof Database>[0])
+  const database = await smallReads((error) => bugs.push(error))
   const wire: Wire = { name: 'none', deliver: () => expect.fail('nothing of it is sent') }
   database.addWire(wire)
   const queries: Query[] = [
@@ -271,17 +270,7 @@ test('a client that ends for one window that grew too large ends with its others
   const subscriber: Subscriber = { identity: admin, wire, canceled }
   for (const query of queries) listeners.push(database.listen(subscriber, ['l'], query).listener)
 
-  const large = Object.fromEntries(Array.from({ length: 11 }, (_, i) => [`k${i}`, i]))
-  database.submit({
-    entries: [{ path: ['l', 'large'], value: large }],
-    identity: admin,
-    expectedRevision: null,
-    isCheckOnly: false,
-    records: null,
-    origin: { written() {}, refused() {}, groupSettled() {} },
-    id: 0,
-  })
-  await database.idle()
+  await writeTooLarge(database)
 
   expect(bugs).toEqual([])
   expect(database.listenerCount).toBe(0)

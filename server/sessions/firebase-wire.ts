@@ -75,7 +75,7 @@ export class FirebaseWire implements Wire {
       } else for (const message of messages) this.#send(live, tag, receivers, message)
       if (pushTag(live, tag) !== null) continue
       const isDeletion = steps.some((step) => step.includes(null))
-      for (const receiver of [...receivers]) receiver.toldUntagged(live, isDeletion)
+      for (const receiver of receivers) receiver.toldUntagged(live, isDeletion)
     }
   }
 
